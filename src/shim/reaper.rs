@@ -1,0 +1,146 @@
+//! The one place that starts the shim's children, and the one that waits for them.
+//!
+//! ```text
+//! SIGCHLD -> peek -> identify -> record -> reap
+//!                      |
+//!                      +- a program that the shim started     -> its Child's `wait`
+//!                      +- a container process (adopted)       -> its owner's channel
+//!                      +- unknown while a start is under way  -> kept; `adopt` finds it: it died before it was known
+//!                      `- unknown otherwise: an orphan of a container -> reaped, forgotten
+//! ```
+//!
+//! It runs on the runtime's only thread, and starting and adopting are synchronous: no exit can come between the
+//! fork and the entry in the table.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+use log::{debug, error};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::sys::{spawn, wait};
+use crate::types::{ExitRecord, Pid, Timestamp};
+
+/// What is known of children; shared by the handles of one runtime thread.
+#[derive(Default)]
+struct Table {
+    waiting: HashMap<Pid, oneshot::Sender<ExitRecord>>,
+    starts_under_way: usize,
+    unclaimed: HashMap<Pid, ExitRecord>,
+}
+
+/// A handle to the table; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Reaper(Rc<RefCell<Table>>);
+
+/// A child of the shim whose end will be told.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid; it may be signalled until `exit` has answered, since it is not reaped before.
+    pub pid: Pid,
+    /// Tells its end, once.
+    pub exit: oneshot::Receiver<ExitRecord>,
+}
+
+/// While one of these lives, the exits of unknown children are kept for [`Reaper::adopt`].
+pub struct StartUnderWay(Rc<RefCell<Table>>);
+
+impl Drop for StartUnderWay {
+    fn drop(&mut self) {
+        let mut table = self.0.borrow_mut();
+        table.starts_under_way = table.starts_under_way.saturating_sub(1);
+        if table.starts_under_way == 0 {
+            table.unclaimed = HashMap::new();
+        }
+    }
+}
+
+impl Reaper {
+    /// Starts a program and registers it.
+    ///
+    /// # Errors
+    /// As [`spawn::spawn`].
+    pub fn spawn(&self, program: spawn::Spawn) -> io::Result<Child> {
+        let pid = spawn::spawn(program)?;
+        Ok(self.register(pid))
+    }
+
+    /// To be held from before an OCI runtime is started until its container's process was adopted.
+    #[must_use]
+    pub fn start_under_way(&self) -> StartUnderWay {
+        self.0.borrow_mut().starts_under_way += 1;
+        StartUnderWay(Rc::clone(&self.0))
+    }
+
+    /// Registers a process that the OCI runtime started and left to the shim as subreaper; it may be dead already.
+    #[must_use]
+    pub fn adopt(&self, pid: Pid, _start: &StartUnderWay) -> Child {
+        let early = self.0.borrow_mut().unclaimed.remove(&pid);
+        let child = self.register(pid);
+        if let Some(exit) = early {
+            self.tell(exit);
+        }
+        child
+    }
+
+    fn register(&self, pid: Pid) -> Child {
+        let (sender, exit) = oneshot::channel();
+        self.0.borrow_mut().waiting.insert(pid, sender);
+        Child { pid, exit }
+    }
+
+    fn tell(&self, exit: ExitRecord) {
+        let mut table = self.0.borrow_mut();
+        match table.waiting.remove(&exit.pid) {
+            Some(owner) => {
+                if owner.send(exit).is_err() {
+                    debug!(pid = exit.pid.get(), status = exit.status.get(); "nobody asks for this exit any more");
+                }
+            }
+            None if table.starts_under_way > 0 => {
+                table.unclaimed.insert(exit.pid, exit);
+            }
+            None => debug!(pid = exit.pid.get(), status = exit.status.get(); "reaped an orphan"),
+        }
+    }
+
+    /// Reaps every child that is dead now.
+    fn reap_all(&self) {
+        loop {
+            let zombie = match wait::peek() {
+                Ok(Some(zombie)) => zombie,
+                Ok(None) => return,
+                Err(error) => return error!("waitid: {error}"),
+            };
+            self.tell(ExitRecord {
+                pid: zombie.pid,
+                status: zombie.status,
+                exited_at: Timestamp::now(),
+            });
+            if let Err(error) = wait::reap(zombie) {
+                // Going on would find the same zombie for ever; the next SIGCHLD tries again.
+                return error!(pid = zombie.pid.get(); "reap: {error}");
+            }
+        }
+    }
+
+    /// Starts to listen for SIGCHLD; the future that this returns reaps for as long as it is polled.
+    ///
+    /// # Errors
+    /// What installing the signal handler answered.
+    pub fn run(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let mut child_signals: SignalStream = signal(SignalKind::child())?;
+        let reaper = self.clone();
+        Ok(async move {
+            loop {
+                reaper.reap_all();
+                if child_signals.recv().await.is_none() {
+                    return error!("the runtime delivers no SIGCHLD any more");
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! procfs: who a process is (proc(5)).
+
+use std::fs;
+use std::io;
+
+use crate::types::{Pid, ProcessIdentity};
+
+/// The identity of `pid`, which may be a zombie.
+///
+/// # Errors
+/// `NotFound` where there is no such process; `InvalidData` where procfs reads otherwise than documented.
+pub fn identity(pid: Pid) -> io::Result<ProcessIdentity> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let start_ticks = start_ticks(&stat).ok_or_else(|| malformed("/proc/PID/stat"))?;
+    Ok(ProcessIdentity {
+        pid,
+        start_ticks,
+        boot_id: boot_id()?,
+    })
+}
+
+/// Field 22 of a stat line. The second field is the command in parentheses and may hold anything, parentheses too.
+fn start_ticks(stat: &str) -> Option<u64> {
+    let (_, after_command) = stat.rsplit_once(") ")?;
+    after_command
+        .split_ascii_whitespace()
+        .nth(22 - 3)?
+        .parse()
+        .ok()
+}
+
+/// The id that the kernel drew at boot.
+///
+/// # Errors
+/// As [`identity`].
+pub fn boot_id() -> io::Result<u128> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(|_| malformed("boot_id"))
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{what} is not of the documented form"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_parentheses_does_not_shift_the_fields() {
+        let line = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        assert_eq!(start_ticks(line), Some(4242));
+        assert_eq!(start_ticks("7 (x"), None);
+    }
+
+    #[test]
+    fn this_process_has_an_identity_and_pid_max_has_none() {
+        let own = Pid::new(std::process::id()).unwrap();
+        assert_eq!(identity(own).unwrap(), identity(own).unwrap());
+        assert!(identity(Pid::new(i32::MAX.unsigned_abs()).unwrap()).is_err());
+    }
+}
