@@ -1,4 +1,5 @@
 //! The shim: the task service, and everything that decides.
 
+pub mod lifecycle;
 pub mod reaper;
 pub mod stdio;

@@ -4,6 +4,8 @@
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
 pub mod fifo;
+pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod proc;
 pub mod pty;
