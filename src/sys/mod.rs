@@ -4,8 +4,10 @@
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
 pub mod fifo;
+pub mod loopdev;
 pub mod mount;
 pub mod proc;
 pub mod pty;
 pub mod spawn;
+pub mod userns;
 pub mod wait;
