@@ -16,7 +16,7 @@ pub enum MountError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The type is mounted by a program: see [`helper`].
+    /// The type is mounted by a program: see [`super::helper`].
     #[error("type {kind:?} is mounted by a helper program")]
     NeedsHelper {
         /// The type.
