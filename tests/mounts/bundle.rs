@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -65,15 +66,21 @@ impl Bundle {
         place
     }
 
+    /// An image of an empty ext4 filesystem. One is made for all tests: mkfs.ext4 may take seconds in a guest.
     pub fn image(&self, name: &str) -> PathBuf {
+        static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
         let path = self.0.join(name);
-        fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
-        let output = Command::new("mkfs.ext4")
-            .args(["-q", "-F"])
-            .arg(&path)
-            .output();
-        let output = output.expect("mkfs.ext4, from Debian's package e2fsprogs");
-        assert!(output.status.success(), "{output:?}");
+        let empty = EMPTY.get_or_init(|| {
+            fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+            let output = Command::new("mkfs.ext4")
+                .args(["-q", "-F"])
+                .arg(&path)
+                .output();
+            let output = output.expect("mkfs.ext4, from Debian's package e2fsprogs");
+            assert!(output.status.success(), "{output:?}");
+            fs::read(&path).unwrap()
+        });
+        fs::write(&path, empty).unwrap();
         path
     }
 
