@@ -6,8 +6,10 @@
 pub mod fifo;
 pub mod file;
 pub mod memory;
+pub mod loopdev;
 pub mod mount;
 pub mod proc;
 pub mod pty;
 pub mod spawn;
+pub mod userns;
 pub mod wait;
