@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{eventually, is_readable, pid};
 use crate::cgroup::{
-    Cgroup, CgroupError, Metrics, Mode, OomNotice, OomWatch, Roots, join, location,
+    Cgroup, CgroupError, Metrics, Mode, OomNotice, OomWatch, Roots, enable_controllers, join,
+    location,
 };
 
 /// A process of this machine in version 1 groups of its own; all are gone on drop.
@@ -159,4 +160,57 @@ fn this_machines_kernel_tells_when_memory_runs_out_and_when_the_group_goes() {
         last == Some(OomNotice::Gone)
     });
     assert!(gone, "{last:?}");
+}
+
+/// A version 2 hierarchy: the machine's only one, or the one without controllers beside version 1.
+fn version_2() -> Option<Roots> {
+    let default = Roots::default();
+    let beside = Roots {
+        cgroup: default.cgroup.join("unified"),
+        ..default.clone()
+    };
+    let found = [default, beside]
+        .into_iter()
+        .find(|roots| roots.mode() == Mode::V2);
+    found.filter(|_| nix::unistd::geteuid().is_root())
+}
+
+#[test]
+fn this_machines_version_2_group_is_joined_found_and_read() {
+    let Some(roots) = version_2() else {
+        return eprintln!("skipped: needs root and a cgroup2 mount");
+    };
+    let script = "while :; do :; done";
+    let child = Command::new("/bin/sh")
+        .args(["-c", script])
+        .spawn()
+        .unwrap();
+    let name = format!("outlive-test-{}-v2", std::process::id());
+    let mut real = Real {
+        dirs: vec![roots.cgroup.join(&name)],
+        child,
+        name,
+    };
+    let own = pid(real.child.id());
+    join(&roots, &format!("/{}/inner", real.name), own).unwrap();
+    let cgroup = Cgroup::of_process(&roots, own).unwrap();
+    let Cgroup::V2(v2) = &cgroup else {
+        panic!("{cgroup:?}")
+    };
+    assert_eq!(v2.dir(), real.dirs[0].join("inner"));
+    assert_eq!(cgroup.pids().unwrap(), [own]);
+    drop(enable_controllers(&cgroup));
+    let mut last = None;
+    let grown = eventually(|| {
+        let Metrics::V2(metrics) = cgroup.metrics().unwrap() else {
+            panic!("not version 2")
+        };
+        let done = metrics.cpu.usage_usec > 0 && metrics.cpu.user_usec > 0;
+        last = Some(metrics);
+        done
+    });
+    assert!(grown, "{last:?}");
+    real.remove();
+    assert!(matches!(cgroup.metrics(), Err(CgroupError::Gone)));
+    assert!(cgroup.oom_kills().is_err());
 }
