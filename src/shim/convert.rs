@@ -16,7 +16,11 @@ use crate::types::{Event, ExecId, ExitRecord, Mount, TaskStatus, Timestamp};
 /// A point in time.
 #[must_use]
 pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
-    ProtoTimestamp { seconds: at.seconds(), nanos: at.subsec_nanos(), ..ProtoTimestamp::default() }
+    ProtoTimestamp {
+        seconds: at.seconds(),
+        nanos: at.subsec_nanos(),
+        ..ProtoTimestamp::default()
+    }
 }
 
 /// A message with its bare type name, as containerd's typeurl writes it.
@@ -27,13 +31,22 @@ pub fn any<M: MessageFull>(message: &M) -> Any {
         error!("encode {}: {error}", M::NAME);
         Vec::new()
     });
-    Any { type_url: M::descriptor().full_name().to_owned(), value, ..Any::default() }
+    Any {
+        type_url: M::descriptor().full_name().to_owned(),
+        value,
+        ..Any::default()
+    }
 }
 
 /// A mount of a request.
 #[must_use]
 pub fn mount(mount: ProtoMount) -> Mount {
-    Mount { kind: mount.type_, source: mount.source, target: mount.target, options: mount.options }
+    Mount {
+        kind: mount.type_,
+        source: mount.source,
+        target: mount.target,
+        options: mount.options,
+    }
 }
 
 fn proto_mount(mount: Mount) -> ProtoMount {
@@ -77,7 +90,14 @@ fn exec_id(exec: Option<ExecId>, container: &str) -> String {
 #[must_use]
 pub fn event(event: Event) -> (&'static str, Any) {
     match event {
-        Event::Create { container, bundle, rootfs, io, checkpoint, pid } => {
+        Event::Create {
+            container,
+            bundle,
+            rootfs,
+            io,
+            checkpoint,
+            pid,
+        } => {
             let message = events::TaskCreate {
                 container_id: container.to_string(),
                 bundle,
@@ -90,15 +110,25 @@ pub fn event(event: Event) -> (&'static str, Any) {
             (topics::TASK_CREATE_EVENT_TOPIC, any(&message))
         }
         Event::Start { container, pid } => {
-            let message =
-                events::TaskStart { container_id: container.to_string(), pid: pid.get(), ..events::TaskStart::default() };
+            let message = events::TaskStart {
+                container_id: container.to_string(),
+                pid: pid.get(),
+                ..events::TaskStart::default()
+            };
             (topics::TASK_START_EVENT_TOPIC, any(&message))
         }
         Event::Oom { container } => {
-            let message = events::TaskOOM { container_id: container.to_string(), ..events::TaskOOM::default() };
+            let message = events::TaskOOM {
+                container_id: container.to_string(),
+                ..events::TaskOOM::default()
+            };
             (topics::TASK_OOM_EVENT_TOPIC, any(&message))
         }
-        Event::Exit { container, exec, exit } => {
+        Event::Exit {
+            container,
+            exec,
+            exit,
+        } => {
             let message = events::TaskExit {
                 id: exec_id(exec, container.as_str()),
                 container_id: container.to_string(),
@@ -109,7 +139,11 @@ pub fn event(event: Event) -> (&'static str, Any) {
             };
             (topics::TASK_EXIT_EVENT_TOPIC, any(&message))
         }
-        Event::Delete { container, exit, pid } => {
+        Event::Delete {
+            container,
+            exit,
+            pid,
+        } => {
             let message = events::TaskDelete {
                 container_id: container.to_string(),
                 pid,
@@ -127,7 +161,11 @@ pub fn event(event: Event) -> (&'static str, Any) {
             };
             (topics::TASK_EXEC_ADDED_EVENT_TOPIC, any(&message))
         }
-        Event::ExecStarted { container, exec, pid } => {
+        Event::ExecStarted {
+            container,
+            exec,
+            pid,
+        } => {
             let message = events::TaskExecStarted {
                 container_id: container.to_string(),
                 exec_id: exec.to_string(),
@@ -137,14 +175,23 @@ pub fn event(event: Event) -> (&'static str, Any) {
             (topics::TASK_EXEC_STARTED_EVENT_TOPIC, any(&message))
         }
         Event::Paused { container } => {
-            let message = events::TaskPaused { container_id: container.to_string(), ..events::TaskPaused::default() };
+            let message = events::TaskPaused {
+                container_id: container.to_string(),
+                ..events::TaskPaused::default()
+            };
             (topics::TASK_PAUSED_EVENT_TOPIC, any(&message))
         }
         Event::Resumed { container } => {
-            let message = events::TaskResumed { container_id: container.to_string(), ..events::TaskResumed::default() };
+            let message = events::TaskResumed {
+                container_id: container.to_string(),
+                ..events::TaskResumed::default()
+            };
             (topics::TASK_RESUMED_EVENT_TOPIC, any(&message))
         }
-        Event::Checkpointed { container, checkpoint } => {
+        Event::Checkpointed {
+            container,
+            checkpoint,
+        } => {
             let message = events::TaskCheckpointed {
                 container_id: container.to_string(),
                 checkpoint,
