@@ -86,12 +86,13 @@ struct End {
 fn clean(bundle: &Bundle, namespace: &Namespace, id: &ContainerId) -> End {
     // Read before the container is deleted: what is not recorded by now ends by our hand.
     let recorded = recorded_exit(bundle);
-    let runtime = runtime_of(bundle, namespace);
-    match delete_container(&runtime, id, bundle.dir()) {
-        Err(error) if error.kind() != FailureKind::NoSuchContainer => {
-            complain("delete the container", &error)
+    if let Some(runtime) = runtime_of(bundle, namespace) {
+        match delete_container(&runtime, id, bundle.dir()) {
+            Err(error) if error.kind() != FailureKind::NoSuchContainer => {
+                complain("delete the container", &error);
+            }
+            _ => {}
         }
-        _ => {}
     }
     if let Err(error) = mount::unmount_tree(&bundle.rootfs()) {
         complain("unmount", &error);
@@ -120,19 +121,20 @@ fn delete_container(
     call.run_blocking(spawn, OCI_LIMIT).map(drop)
 }
 
-/// The OCI runtime that the shim wrote down; where it did not come to that, the usual one.
-fn runtime_of(bundle: &Bundle, namespace: &Namespace) -> OciRuntime {
+/// The OCI runtime that keeps the container: as the shim wrote it down before it called it. There is none before Create
+/// and after Delete; containerd runs `delete` after every Shutdown, and a needless call costs as much as a shim's start.
+fn runtime_of(bundle: &Bundle, namespace: &Namespace) -> Option<OciRuntime> {
     match runtime::read(bundle) {
-        Read::Found(record) => OciRuntime {
+        Read::Found(record) => Some(OciRuntime {
             binary: record.binary,
             root: record.root,
             systemd_cgroup: record.systemd_cgroup,
             debug: false,
-        },
-        Read::Absent => oci_runtime(&ShimOptions::default(), namespace, false),
+        }),
+        Read::Absent => None,
         Read::Corrupt(path, reason) => {
             complain(&format!("read {path:?}"), &reason);
-            oci_runtime(&ShimOptions::default(), namespace, false)
+            Some(oci_runtime(&ShimOptions::default(), namespace, false))
         }
     }
 }

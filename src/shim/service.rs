@@ -142,10 +142,13 @@ impl Service {
             pid: pid.get(),
             info: exec
                 .map(|exec| {
-                    convert::any(&ProcessDetails {
-                        exec_id: exec.to_string(),
-                        ..Default::default()
-                    })
+                    convert::any(
+                        "containerd.runc.v1",
+                        &ProcessDetails {
+                            exec_id: exec.to_string(),
+                            ..Default::default()
+                        },
+                    )
                 })
                 .into(),
             ..Default::default()

@@ -403,7 +403,10 @@ async fn run_delete(
     }
     // Both are done, whatever becomes of the other: nothing may be left mounted.
     let unmounted = rootfs::unmount(&shared.caller.bundle).await;
-    deleted.and(unmounted)
+    deleted.and(unmounted)?;
+    // From now on there is nothing that the `delete` action would have to clean up.
+    remove_file(&shared.caller.bundle.runtime());
+    Ok(())
 }
 
 /// Closes what is left of an exec.
