@@ -3,9 +3,13 @@
 //! Every descriptor made here is close-on-exec. Nothing here keeps state of its own or logs.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
+pub mod fdpass;
 pub mod fifo;
 pub mod mount;
+pub mod pipe;
 pub mod proc;
 pub mod pty;
+pub mod readiness;
 pub mod spawn;
+pub mod splice;
 pub mod wait;
