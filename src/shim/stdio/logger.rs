@@ -173,7 +173,7 @@ async fn watch(
             end(&program, child).await;
         }
         exit = &mut child.exit => {
-            let status = exit.map_or(255, |exit| exit.status.get());
+            let status = exit.map_or(255, |exit| exit.record.status.get());
             info!(program:% = program.display(), status = status; "logging binary ended");
             let drained = async {
                 tokio::join!(
