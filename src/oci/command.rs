@@ -49,8 +49,6 @@ pub struct CheckpointArgs {
     pub image_path: PathBuf,
     /// criu's working directory, where its log is.
     pub work_path: PathBuf,
-    /// The directory of the images that these are based on.
-    pub parent_path: Option<PathBuf>,
     /// Whether the container ends with it.
     pub exit: bool,
     /// Whether established TCP connections may be in it.
@@ -192,16 +190,13 @@ impl Argv {
         self.flag(args.no_new_keyring, "--no-new-keyring");
     }
 
-    fn images(&mut self, image: &PathBuf, work: &PathBuf, parent: Option<&PathBuf>) {
+    fn images(&mut self, image: &PathBuf, work: &PathBuf) {
         self.option("--image-path", image);
         self.option("--work-path", work);
-        if let Some(parent) = parent {
-            self.option("--parent-path", parent);
-        }
     }
 
     fn checkpoint(&mut self, args: &CheckpointArgs) {
-        self.images(&args.image_path, &args.work_path, args.parent_path.as_ref());
+        self.images(&args.image_path, &args.work_path);
         self.flag(!args.exit, "--leave-running");
         self.flag(args.tcp_established, "--tcp-established");
         self.flag(args.ext_unix_sk, "--ext-unix-sk");
@@ -221,7 +216,7 @@ impl Argv {
             no_new_keyring: false,
             ..args.create.clone()
         });
-        self.images(&args.image_path, &args.work_path, None);
+        self.images(&args.image_path, &args.work_path);
         self.flag(true, "--detach");
         // The shim is the subreaper; the runtime must not make itself one.
         self.flag(true, "--no-subreaper");
@@ -295,7 +290,6 @@ mod tests {
         let mut args = CheckpointArgs {
             image_path: "/i".into(),
             work_path: "/w".into(),
-            parent_path: Some("/p".into()),
             exit: false,
             tcp_established: true,
             ext_unix_sk: true,
@@ -306,7 +300,7 @@ mod tests {
         };
         assert_eq!(
             line(&Command::Checkpoint(args.clone())),
-            "checkpoint --image-path /i --work-path /w --parent-path /p --leave-running --tcp-established --ext-unix-sk \
+            "checkpoint --image-path /i --work-path /w --leave-running --tcp-established --ext-unix-sk \
              --shell-job --file-locks --empty-ns network --manage-cgroups-mode soft c1"
         );
         args.exit = true;

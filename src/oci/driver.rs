@@ -17,7 +17,7 @@ use super::error::{OciError, classify};
 use crate::sys::memory::memfd;
 use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
 use crate::sys::wait;
-use crate::types::{ContainerId, ExitStatus, Pid};
+use crate::types::{ContainerId, ExitStatus, Pid, Signal};
 
 /// What is kept of a runtime's output and log, in bytes; errors stand at the end.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -229,7 +229,7 @@ impl Call {
 
 /// Kills a child that outstayed its time; it is left to whoever reaps next if even that does not end it.
 fn kill_and_reap(pid: Pid) {
-    if wait::kill_child(pid).is_ok() {
+    if wait::signal_child(pid, Signal::KILL).is_ok() {
         for _ in 0..100 {
             if !matches!(wait::try_wait(pid), Ok(None)) {
                 return;

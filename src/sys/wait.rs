@@ -78,13 +78,14 @@ pub fn try_wait(pid: Pid) -> io::Result<Option<ExitStatus>> {
     Ok(waitid_raw(libc::P_PID, pid.get(), flags)?.map(|zombie| zombie.status))
 }
 
-/// Kills the child `pid`, which nobody has reaped, so that the pid is its own still.
+/// Sends `signal` to the child `pid`, which nobody has reaped, so that the pid is its own still.
 ///
 /// # Errors
 /// What kill(2) answered.
-pub fn kill_child(pid: Pid) -> io::Result<()> {
-    Ok(nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid.as_raw()),
-        nix::sys::signal::Signal::SIGKILL,
-    )?)
+pub fn signal_child(pid: Pid, signal: Signal) -> io::Result<()> {
+    // By hand: nix's kill knows no real-time signals.
+    // SAFETY: kill(2) takes two numbers and touches no memory.
+    let result = unsafe { libc::kill(pid.as_raw(), i32::from(signal.get())) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }
