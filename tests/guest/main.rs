@@ -7,7 +7,11 @@ use std::fs;
 
 /// The guest says who it is; anywhere else the tests would judge the wrong machine.
 fn in_guest() {
-    assert_eq!(std::env::var("OUTLIVE_GUEST").as_deref(), Ok("1"), "run by `make test-guest` only");
+    assert_eq!(
+        std::env::var("OUTLIVE_GUEST").as_deref(),
+        Ok("1"),
+        "run by `make test-guest` only"
+    );
 }
 
 #[test]
@@ -17,7 +21,10 @@ fn every_controller_of_cgroup_v2_is_there_and_handed_down() {
         let text = fs::read_to_string(format!("/sys/fs/cgroup/{file}")).unwrap();
         let found: Vec<&str> = text.split_whitespace().collect();
         for controller in ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"] {
-            assert!(found.contains(&controller), "{file} lacks {controller}: {found:?}");
+            assert!(
+                found.contains(&controller),
+                "{file} lacks {controller}: {found:?}"
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ log=target/test.log
 run() {
     case $1 in
     # The packages of every part, and the containerds.
-    setup) tests/setup/packages.sh containerd runc crun busybox-static iproute2 iptables util-linux &&
+    setup) tests/setup/packages.sh containerd runc crun busybox-static e2fsprogs iproute2 iptables util-linux &&
         tests/setup/containerd.sh ;;
     config) tests/setup/check-config.sh ;;
     cargo) OUTLIVE_SHIM=$shim cargo test --locked --no-fail-fast ;;
