@@ -65,7 +65,7 @@ await() {
 }
 
 ctr() { "$bin/ctr" --address "$socket" --namespace "$namespace" "$@"; }
-answers() { "$bin/ctr" --address "$socket" version >/dev/null 2>&1; }
+answers() { [ -S "$socket" ] && "$bin/ctr" --address "$socket" --connect-timeout 1s version >/dev/null 2>&1; }
 
 # Identity of a process that survives reuse of its pid: start time in clock ticks (proc_pid_stat(5), field 22).
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }

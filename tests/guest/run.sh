@@ -31,7 +31,7 @@ status_file=$out/.qemu-status
 rm -f "$status_file"
 {
     code=0
-    timeout -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu max -m 3072 -smp 2 -nodefaults -no-reboot \
+    timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu max -m 3072 -smp 2 -nodefaults -no-reboot \
         -display none -serial stdio -device virtio-rng-pci \
         -kernel "$out/vmlinuz" -initrd "$out/.booted" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off" </dev/null 2>&1 || code=$?

@@ -44,7 +44,7 @@ watched() {
     run "$1" >"$output" 2>&1 </dev/null &
     job=$!
     set +m
-    timeout "${PART_TIMEOUT:-2400}" tail --pid="$job" -n +1 -s 0.2 -f "$output" || {
+    timeout --foreground "${PART_TIMEOUT:-2400}" tail --pid="$job" -n +1 -s 0.2 -f "$output" || {
         echo "part $1 did not end and is killed"
         kill -KILL -- "-$job"
     }
