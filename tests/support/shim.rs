@@ -105,6 +105,11 @@ impl Lab {
         request!(Options { root: self.dir.join("runc").to_str().unwrap() })
     }
 
+    /// Where the OCI runtime keeps the containers of this test: the root of the options and the namespace.
+    pub fn runc_root(&self) -> PathBuf {
+        self.dir.join("runc").join(&self.ns)
+    }
+
     /// A shim for a container `id` that will run `script`.
     pub fn shim(&self, id: &str, script: &str) -> Container {
         self.shim_of(id, |spec| spec["process"]["args"] = json!(["/bin/sh", "-c", script]))
@@ -249,7 +254,7 @@ impl Container {
         lab.made.lock().unwrap().push(Made {
             task: self.init.clone(),
             cgroup: self.cgroup.clone(),
-            runc_root: lab.dir.join("runc"),
+            runc_root: lab.runc_root(),
         });
     }
 

@@ -3,17 +3,23 @@
 #![expect(dead_code, reason = "x")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test and its tools fail")]
 
+mod actions;
+mod bad_input;
+mod connection;
 mod events;
+mod exec;
 mod fifo;
+mod group;
+mod io;
+mod kill;
 mod leaks;
+mod life;
+mod options;
+mod pause;
+mod resources;
 #[path = "../support/rootfs.rs"]
 mod rootfs;
+mod rootfs_mounts;
 mod rpc;
 #[path = "../support/shim.rs"]
 mod shim;
-
-mod exec;
-mod io;
-mod kill;
-mod life;
-mod pause;

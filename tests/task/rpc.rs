@@ -39,6 +39,14 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub fn over(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            next: 1,
+            early: HashMap::new(),
+        }
+    }
+
     /// Writes a request and returns the id of its stream.
     pub fn send(&mut self, service: &str, method: &str, body: &impl Message) -> io::Result<u32> {
         let mut request = Request::new();
@@ -103,11 +111,7 @@ impl Client {
     pub fn connection(&self) -> io::Result<Connection> {
         let stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        Ok(Connection {
-            stream,
-            next: 1,
-            early: HashMap::new(),
-        })
+        Ok(Connection::over(stream))
     }
 
     pub fn try_call<R: Message>(&self, method: &str, body: &impl Message) -> io::Result<Answer<R>> {
