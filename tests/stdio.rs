@@ -179,7 +179,7 @@ fn a_hundred_megabytes_survive_a_manager_that_goes_and_comes_back() {
         });
         let got = joined(reader).await;
         assert!(got == sent, "{} of {} bytes, or others", got.len(), LENGTH);
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         let moved = stdio.counters().stdout;
         assert_eq!((moved.moved, moved.dropped), (LENGTH as u64, 0));
@@ -218,7 +218,7 @@ fn what_was_written_before_the_exit_is_there_for_a_reader_that_comes_after_it() 
         let (out, err) = (bundle.fifo("out"), bundle.fifo("err"));
         let (stdio, child) = bundle.open(&stdio("", &out, &err)).await.unwrap();
         let process = bundle.sh("echo last words; echo of it >&2; exit 7", child);
-        assert_eq!(process.exit.await.unwrap().status.get(), 7);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 7);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         assert_eq!(joined(read_all(&out)).await, b"last words\n");
         assert_eq!(joined(read_all(&err)).await, b"of it\n");
@@ -244,7 +244,7 @@ fn stdin_outlives_its_client_and_ends_with_close_io() {
             .await;
         }
         stdio.close_stdin();
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         assert_eq!(joined(reader).await, b"one two three");
         stdio.close().await.ended().await;
     });
@@ -330,7 +330,7 @@ fn a_full_disk_stops_neither_the_container_nor_the_log() {
         let log = OpenOptions::new().write(true).open(disk.join("log"));
         log.unwrap().set_len(0).unwrap();
         joined(thread::spawn(|| fs::write(go, "room again\n").unwrap())).await;
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         assert_eq!(bundle.text("disk/log"), "room again\n");
         stdio.close().await.ended().await;
@@ -375,7 +375,7 @@ fn a_logging_binary_gets_both_streams_its_arguments_and_its_eof() {
         let uri = format!("binary://{program}?tag=a%20b&flag");
         let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
         let process = bundle.sh("echo out; echo err >&2; exit 3", child);
-        assert_eq!(process.exit.await.unwrap().status.get(), 3);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 3);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         stdio.close().await.ended().await;
         assert_eq!(bundle.text("args"), "tag a b flag\n");
@@ -462,7 +462,7 @@ fn a_logger_that_dies_does_not_stop_the_container() {
         let uri = format!("binary://{}", bundle.file("logger", "#!/bin/sh\nexit 1\n"));
         let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
         let process = bundle.sh("head -c 1000000 /dev/zero && echo done >&2", child);
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         until("what nobody reads is counted", || {
             let counters = stdio.counters();
             (counters.stdout.dropped, counters.stderr.dropped) == (1_000_000, 5)
@@ -499,7 +499,7 @@ fn without_any_stdio_nothing_is_held() {
         let (stdio, child) = bundle.open(&stdio("", "", "")).await.unwrap();
         assert_eq!(descriptors(), before);
         let process = bundle.sh("echo lost; cat", child);
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         stdio.attach_console(DRAIN_CAP).await.unwrap();
         stdio.resize(80, 24).unwrap();
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
@@ -513,7 +513,7 @@ fn a_grandchild_that_keeps_the_output_open_is_waited_for_until_the_cap() {
         let out = bundle.fifo("out");
         let (stdio, child) = bundle.open(&stdio("", &out, "")).await.unwrap();
         let process = bundle.sh("sleep 300 & echo $! > grandchild; echo said", child);
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         let reader = read_all(&out);
         let drained = stdio.drained(Duration::from_millis(200)).await;
         assert_eq!(drained, Drained::CapReached { streams: 1 });
@@ -573,7 +573,7 @@ fn a_terminal_is_received_resized_and_carries_both_ways() {
         drop(slave);
         let reader = read_all(&out);
         fs::write(&stdin, "typed\n").unwrap();
-        assert_eq!(process.exit.await.unwrap().status.get(), 5);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 5);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         let said = String::from_utf8(joined(reader).await).unwrap();
         for wanted in ["45 123\r\n", "typed\r\n", "got typed\r\n"] {
@@ -613,7 +613,7 @@ fn a_flood_through_a_terminal_loses_nothing_in_either_direction() {
             is_ready.recv().unwrap();
             fs::write(&stdin, sent).unwrap();
         });
-        assert_eq!(process.exit.await.unwrap().status.get(), 0);
+        assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
         let (said, rest) = joined(reader).await;
         assert_eq!(&said, b"ready\n");
