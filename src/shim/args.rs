@@ -94,8 +94,15 @@ impl Args {
                 Some((flag, value)) => (flag, Some(value.to_owned())),
                 None => (flag, None),
             };
-            let is_true = |value: Option<String>| !matches!(value.as_deref(), Some("false" | "0" | "f" | "F" | "FALSE"));
-            let mut value = |name| inline.clone().or_else(|| words.next()).ok_or(ArgsError::NoValue(name));
+            let is_true = |value: Option<String>| {
+                !matches!(value.as_deref(), Some("false" | "0" | "f" | "F" | "FALSE"))
+            };
+            let mut value = |name| {
+                inline
+                    .clone()
+                    .or_else(|| words.next())
+                    .ok_or(ArgsError::NoValue(name))
+            };
             match flag {
                 "v" | "version" => args.action = Action::Version,
                 "info" => args.action = Action::Info,
@@ -122,7 +129,10 @@ impl Args {
     /// # Errors
     /// [`ArgsError::Id`].
     pub fn namespace(&self) -> Result<Namespace, ArgsError> {
-        Namespace::new(&self.namespace).map_err(|source| ArgsError::Id { flag: "namespace", source })
+        Namespace::new(&self.namespace).map_err(|source| ArgsError::Id {
+            flag: "namespace",
+            source,
+        })
     }
 
     /// The id, validated.
@@ -144,12 +154,29 @@ mod tests {
 
     #[test]
     fn containerds_command_lines_are_understood() {
-        let args = parse("-namespace k8s.io -address /a.sock -publish-binary /bin/c -id c1 -debug start").unwrap();
+        let args =
+            parse("-namespace k8s.io -address /a.sock -publish-binary /bin/c -id c1 -debug start")
+                .unwrap();
         assert_eq!((args.action, args.debug), (Action::Start, true));
-        assert_eq!((args.namespace.as_str(), args.id.as_str(), args.address.as_str()), ("k8s.io", "c1", "/a.sock"));
+        assert_eq!(
+            (
+                args.namespace.as_str(),
+                args.id.as_str(),
+                args.address.as_str()
+            ),
+            ("k8s.io", "c1", "/a.sock")
+        );
         let args = parse("--namespace=n --id=c1 -bundle /b delete").unwrap();
-        assert_eq!((args.action, args.bundle), (Action::Delete, Some("/b".into())));
-        assert_eq!(parse("-namespace n -id c -socket unix:///s").unwrap().action, Action::Serve);
+        assert_eq!(
+            (args.action, args.bundle),
+            (Action::Delete, Some("/b".into()))
+        );
+        assert_eq!(
+            parse("-namespace n -id c -socket unix:///s")
+                .unwrap()
+                .action,
+            Action::Serve
+        );
         assert_eq!(parse("-info").unwrap().action, Action::Info);
         assert_eq!(parse("-v").unwrap().action, Action::Version);
         assert!(!parse("-debug=false start").unwrap().debug);
@@ -157,9 +184,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert_eq!(parse("-nope start"), Err(ArgsError::UnknownFlag("-nope".into())));
+        assert_eq!(
+            parse("-nope start"),
+            Err(ArgsError::UnknownFlag("-nope".into()))
+        );
         assert_eq!(parse("-id"), Err(ArgsError::NoValue("id")));
-        assert_eq!(parse("-id c stop"), Err(ArgsError::UnknownAction("stop".into())));
+        assert_eq!(
+            parse("-id c stop"),
+            Err(ArgsError::UnknownAction("stop".into()))
+        );
         assert!(parse("-namespace ../x start").unwrap().namespace().is_err());
         assert!(parse("start").unwrap().id().is_err());
     }

@@ -65,7 +65,9 @@ pub fn read_stdin() -> io::Result<Vec<u8>> {
 #[must_use]
 pub fn start_params(input: &[u8], args: &Args, ttrpc_address: Option<String>) -> StartParams {
     let params = BootstrapParams::parse_from_bytes(input).ok();
-    match params.filter(|params| params.instance_id == args.id && params.namespace == args.namespace) {
+    match params
+        .filter(|params| params.instance_id == args.id && params.namespace == args.namespace)
+    {
         Some(params) => {
             let verbose = params.log_level.value() <= LogLevel::LOG_LEVEL_DEBUG.value();
             StartParams {
@@ -73,8 +75,15 @@ pub fn start_params(input: &[u8], args: &Args, ttrpc_address: Option<String>) ->
                 ttrpc_address: params.containerd_ttrpc_address,
                 grpc_address: params.containerd_grpc_address,
                 debug: args.debug || verbose,
-                socket_dir: params.socket_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from),
-                options: params.extensions.into_iter().filter_map(|extension| extension.value.into_option()).find(is_options),
+                socket_dir: params
+                    .socket_dir
+                    .filter(|dir| !dir.is_empty())
+                    .map(PathBuf::from),
+                options: params
+                    .extensions
+                    .into_iter()
+                    .filter_map(|extension| extension.value.into_option())
+                    .find(is_options),
             }
         }
         None => StartParams {
@@ -125,7 +134,11 @@ mod tests {
     }
 
     fn options() -> Any {
-        Any { type_url: "containerd.runc.v1.Options".into(), value: vec![0x32, 1, b'x'], ..Default::default() }
+        Any {
+            type_url: "containerd.runc.v1.Options".into(),
+            value: vec![0x32, 1, b'x'],
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -134,7 +147,10 @@ mod tests {
         let params = start_params(&input, &args(), Some("/t.sock".into()));
         assert_eq!(params.protocol, Protocol::Legacy);
         assert_eq!(params.options, Some(options()));
-        assert_eq!((params.ttrpc_address.as_str(), params.grpc_address.as_str()), ("/t.sock", "/grpc.sock"));
+        assert_eq!(
+            (params.ttrpc_address.as_str(), params.grpc_address.as_str()),
+            ("/t.sock", "/grpc.sock")
+        );
         assert_eq!(reply(params.protocol, "unix:///s"), b"unix:///s");
     }
 
@@ -146,15 +162,33 @@ mod tests {
             containerd_ttrpc_address: "/new.ttrpc".into(),
             containerd_grpc_address: "/new.sock".into(),
             socket_dir: Some("/s".into()),
-            extensions: vec![Extension { value: Some(options()).into(), ..Default::default() }],
+            extensions: vec![Extension {
+                value: Some(options()).into(),
+                ..Default::default()
+            }],
             ..Default::default()
         };
-        let params = start_params(&sent.write_to_bytes().unwrap(), &args(), Some("/old".into()));
+        let params = start_params(
+            &sent.write_to_bytes().unwrap(),
+            &args(),
+            Some("/old".into()),
+        );
         assert_eq!(params.protocol, Protocol::Bootstrap);
-        assert_eq!((params.ttrpc_address.as_str(), params.socket_dir), ("/new.ttrpc", Some("/s".into())));
+        assert_eq!(
+            (params.ttrpc_address.as_str(), params.socket_dir),
+            ("/new.ttrpc", Some("/s".into()))
+        );
         assert_eq!(params.options, Some(options()));
-        let answer = BootstrapResult::parse_from_bytes(&reply(params.protocol, "unix:///s")).unwrap();
-        assert_eq!((answer.version, answer.address.as_str(), answer.protocol.as_str()), (3, "unix:///s", "ttrpc"));
+        let answer =
+            BootstrapResult::parse_from_bytes(&reply(params.protocol, "unix:///s")).unwrap();
+        assert_eq!(
+            (
+                answer.version,
+                answer.address.as_str(),
+                answer.protocol.as_str()
+            ),
+            (3, "unix:///s", "ttrpc")
+        );
     }
 
     #[test]

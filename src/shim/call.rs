@@ -7,6 +7,7 @@ use log::{debug, warn};
 use tokio::time::timeout;
 
 use super::reaper::{Child, Reaper};
+use crate::bundle::layout::Bundle;
 use crate::oci::driver::CallStdio;
 use crate::oci::{Command, OciError, OciRuntime};
 use crate::types::{ContainerId, ExitStatus, Pid, Signal};
@@ -23,7 +24,7 @@ pub struct Caller {
     /// The container.
     pub id: ContainerId,
     /// Its bundle.
-    pub bundle: PathBuf,
+    pub bundle: Bundle,
     /// How long one call may take.
     pub limit: Duration,
 }
@@ -34,14 +35,22 @@ impl Caller {
     /// # Errors
     /// [`OciError`]; at the deadline the runtime is killed, whatever it had done by then.
     pub async fn call(&self, command: &Command, stdio: CallStdio) -> Result<Vec<u8>, OciError> {
-        let (spawn, call) = self.runtime.prepare(command, &self.id, &self.bundle, stdio)?;
+        let (spawn, call) = self
+            .runtime
+            .prepare(command, &self.id, self.bundle.dir(), stdio)?;
         debug!(container = self.id.as_str(), operation = call.operation; "call the OCI runtime");
-        let mut child = self.reaper.spawn(spawn).map_err(|source| call.not_started(source))?;
+        let mut child = self
+            .reaper
+            .spawn(spawn)
+            .map_err(|source| call.not_started(source))?;
         match timeout(self.limit, &mut child.exit).await {
-            Ok(exit) => call.finish(exit.map_or(ExitStatus::UNKNOWN, |exit| exit.status)),
+            Ok(exit) => call.finish(exit.map_or(ExitStatus::UNKNOWN, |exit| exit.record.status)),
             Err(_) => {
                 self.kill(&mut child).await;
-                Err(OciError::TimedOut { operation: call.operation, limit: self.limit })
+                Err(OciError::TimedOut {
+                    operation: call.operation,
+                    limit: self.limit,
+                })
             }
         }
     }
@@ -63,6 +72,8 @@ impl Caller {
 pub fn read_pid(operation: &'static str, path: PathBuf) -> Result<Pid, OciError> {
     let read = crate::sys::file::read_bounded(&path, 32).ok();
     let text = read.and_then(|bytes| String::from_utf8(bytes).ok());
-    let pid = text.and_then(|text| text.trim().parse().ok()).and_then(Pid::new);
+    let pid = text
+        .and_then(|text| text.trim().parse().ok())
+        .and_then(Pid::new);
     pid.ok_or(OciError::NoPid { operation, path })
 }

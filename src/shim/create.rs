@@ -7,17 +7,19 @@ use std::rc::Rc;
 
 use log::{info, warn};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::call::Caller;
 use super::error::ShimError;
+use super::exit::Journal;
 use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::rootfs;
 use super::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use super::task::process::Process;
 use super::task::{Command, PendingRestore, Shared, Task, work};
-use crate::bundle::layout;
+use crate::bundle::layout::Bundle;
+use crate::bundle::runtime::{self, RuntimeRecord};
 use crate::config::ShimOptions;
 use crate::oci::command::DeleteMode;
 use crate::oci::driver::CallStdio;
@@ -82,28 +84,47 @@ pub fn oci_runtime(options: &ShimOptions, namespace: &Namespace, debug: bool) ->
 ///
 /// # Errors
 /// [`ShimError`] of the first step that failed; everything before it is undone.
-pub async fn create(environment: Environment, request: CreateRequest) -> Result<Created, ShimError> {
-    let Environment { reaper, publisher, namespace, debug } = environment;
+pub async fn create(
+    environment: Environment,
+    request: CreateRequest,
+) -> Result<Created, ShimError> {
+    let Environment {
+        reaper,
+        publisher,
+        namespace,
+        debug,
+    } = environment;
     let runtime = oci_runtime(&request.options, &namespace, debug);
-    super::record::write(&request.bundle, &runtime).await?;
+    let bundle = Bundle::new(request.bundle.clone());
+    record_runtime(&bundle, &runtime, &namespace).await?;
     let (sender, facts) = mpsc::unbounded_channel();
     let caller = Caller {
         reaper: reaper.clone(),
         runtime,
         id: request.id.clone(),
-        bundle: request.bundle.clone(),
+        bundle: bundle.clone(),
         limit: request.options.oci_timeout(),
     };
-    let shared = Rc::new(Shared { caller, namespace, options: request.options, publisher, facts: sender });
-    rootfs::mount(&reaper, request.bundle.clone(), &request.rootfs).await?;
+    let journal = Journal::new(bundle.exits());
+    let shared = Rc::new(Shared {
+        caller,
+        namespace,
+        options: request.options,
+        publisher,
+        journal,
+        facts: sender,
+    });
+    rootfs::mount(&reaper, &bundle, &request.rootfs).await?;
     let set_up = match open_stdio(&shared, &request.stdio).await {
-        Ok((stdio, child_stdio)) => set_up(&shared, stdio, child_stdio, request.checkpoint.as_ref()).await,
+        Ok((stdio, child_stdio)) => {
+            set_up(&shared, stdio, child_stdio, request.checkpoint.as_ref()).await
+        }
         Err(error) => Err(error),
     };
     let init = match set_up {
         Ok(init) => init,
         Err(error) => {
-            if let Err(also) = rootfs::unmount(request.bundle).await {
+            if let Err(also) = rootfs::unmount(&bundle).await {
                 warn!(container = request.id.as_str(); "after a failed create: {}", also.chain());
             }
             return Err(error);
@@ -113,7 +134,8 @@ pub async fn create(environment: Environment, request: CreateRequest) -> Result<
     let mut process = Process::new(request.io.clone(), request.stdio, Vec::new());
     let pid = init.child.as_ref().map(|child| child.pid);
     (process.pid, process.stdio) = (pid, Some(init.stdio));
-    let own_pid_namespace = Spec::read(&request.bundle).is_ok_and(|spec| spec.has_own_pid_namespace());
+    let own_pid_namespace =
+        Spec::read(&request.bundle).is_ok_and(|spec| spec.has_own_pid_namespace());
     let mut task = Task {
         shared: shared.clone(),
         init: process,
@@ -128,7 +150,10 @@ pub async fn create(environment: Environment, request: CreateRequest) -> Result<
         bundle: request.bundle.to_string_lossy().into_owned(),
         rootfs: request.rootfs,
         io: request.io,
-        checkpoint: request.checkpoint.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+        checkpoint: request
+            .checkpoint
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         pid,
     });
     if let Some(child) = init.child {
@@ -139,15 +164,46 @@ pub async fn create(environment: Environment, request: CreateRequest) -> Result<
         drop(spawn_local(work::await_exit(shared, None, child.exit)));
     }
     let (commands, receiver) = Task::channel();
-    Ok(Created { commands, pid, actor: Box::pin(task.run(receiver, facts)) })
+    Ok(Created {
+        commands,
+        pid,
+        actor: Box::pin(task.run(receiver, facts)),
+    })
 }
 
-async fn open_stdio(shared: &Shared, request: &Stdio) -> Result<(ProcessStdio, ChildStdio), ShimError> {
+/// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead.
+async fn record_runtime(
+    bundle: &Bundle,
+    oci: &OciRuntime,
+    namespace: &Namespace,
+) -> Result<(), ShimError> {
+    let record = RuntimeRecord {
+        namespace: namespace.to_string(),
+        binary: oci.binary.clone(),
+        root: oci.root.clone(),
+        systemd_cgroup: oci.systemd_cgroup,
+    };
+    let (path, bundle) = (bundle.runtime(), bundle.clone());
+    let written = spawn_blocking(move || runtime::write(&bundle, &record)).await;
+    let written = written.map_err(|_| ShimError::Worker {
+        operation: "record the OCI runtime",
+    })?;
+    written.map_err(|source| ShimError::Io {
+        operation: "write",
+        path,
+        source,
+    })
+}
+
+async fn open_stdio(
+    shared: &Shared,
+    request: &Stdio,
+) -> Result<(ProcessStdio, ChildStdio), ShimError> {
     let context = StdioContext {
         reaper: &shared.caller.reaper,
         container: shared.caller.id.as_str(),
         namespace: shared.namespace.as_str(),
-        bundle: &shared.caller.bundle,
+        bundle: shared.caller.bundle.dir(),
         name: "init",
         io_uid: shared.options.io_uid,
         io_gid: shared.options.io_gid,
@@ -169,21 +225,45 @@ async fn set_up(
 ) -> Result<Init, ShimError> {
     if let Some(image_path) = checkpoint {
         // The OCI runtime creates and starts in one call; that is Start's.
-        let restore = PendingRestore { image_path: image_path.clone(), stdio: child_stdio };
-        return Ok(Init { stdio, child: None, restore: Some(restore) });
+        let restore = PendingRestore {
+            image_path: image_path.clone(),
+            stdio: child_stdio,
+        };
+        return Ok(Init {
+            stdio,
+            child: None,
+            restore: Some(restore),
+        });
     }
-    let ChildStdio { stdin, stdout, stderr, console_socket } = child_stdio;
+    let ChildStdio {
+        stdin,
+        stdout,
+        stderr,
+        console_socket,
+    } = child_stdio;
     let bundle = &shared.caller.bundle;
-    let pid_file = bundle.join(layout::INIT_PID);
+    let pid_file = bundle.init_pid();
     let command = oci::Command::Create(CreateArgs {
-        bundle: bundle.clone(),
+        bundle: bundle.dir().to_owned(),
         pid_file: pid_file.clone(),
         console_socket,
         no_pivot_root: shared.options.no_pivot_root,
         no_new_keyring: shared.options.no_new_keyring,
     });
-    match work::start_process(shared, &command, (stdin, stdout, stderr), pid_file, Some(&stdio)).await {
-        Ok(child) => Ok(Init { stdio, child: Some(child), restore: None }),
+    match work::start_process(
+        shared,
+        &command,
+        (stdin, stdout, stderr),
+        pid_file,
+        Some(&stdio),
+    )
+    .await
+    {
+        Ok(child) => Ok(Init {
+            stdio,
+            child: Some(child),
+            restore: None,
+        }),
         Err(error) => {
             let delete = oci::Command::Delete(DeleteMode::Force);
             if let Err(also) = shared.caller.call(&delete, CallStdio::Captured).await {

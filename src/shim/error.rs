@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use containerd_shim_protos::ttrpc::proto::{Code, Status};
 use containerd_shim_protos::ttrpc::get_status;
+use containerd_shim_protos::ttrpc::proto::{Code, Status};
 
 use super::lifecycle::Denied;
 use super::stdio::StdioOpenError;
@@ -104,7 +104,9 @@ impl ShimError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Id { .. } | Self::Field { .. } | Self::Stdio(_) | Self::Options(_) => Code::INVALID_ARGUMENT,
+            Self::Id { .. } | Self::Field { .. } | Self::Stdio(_) | Self::Options(_) => {
+                Code::INVALID_ARGUMENT
+            }
             Self::NotFound { .. } => Code::NOT_FOUND,
             Self::AlreadyExists { .. } => Code::ALREADY_EXISTS,
             Self::Denied(Denied::Finished) => Code::NOT_FOUND,
@@ -115,9 +117,17 @@ impl ShimError {
                 FailureKind::NoSuchContainer | FailureKind::NoSuchProcess => Code::NOT_FOUND,
                 FailureKind::Other => Code::UNKNOWN,
             },
-            Self::Mount(error) => if error.is_invalid_argument() { Code::INVALID_ARGUMENT } else { Code::UNKNOWN },
-            Self::StdioOpen(error) => if error.is_invalid_argument() { Code::INVALID_ARGUMENT } else { Code::UNKNOWN },
-            Self::Cgroup(CgroupError::Gone { .. }) => Code::NOT_FOUND,
+            Self::Mount(error) => {
+                if matches!(error, MountError::BadOption { .. }) {
+                    Code::INVALID_ARGUMENT
+                } else {
+                    Code::UNKNOWN
+                }
+            }
+            Self::StdioOpen(StdioOpenError::NotAFifo { .. }) => Code::INVALID_ARGUMENT,
+            Self::StdioOpen(StdioOpenError::FifoMissing { .. }) => Code::NOT_FOUND,
+            Self::StdioOpen(_) => Code::UNKNOWN,
+            Self::Cgroup(CgroupError::Gone) => Code::NOT_FOUND,
             Self::Cgroup(_) | Self::Io { .. } => Code::UNKNOWN,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
             Self::Overloaded => Code::RESOURCE_EXHAUSTED,

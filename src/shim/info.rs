@@ -51,13 +51,21 @@ pub fn run() -> Result<Vec<u8>, InfoError> {
     let options = ShimOptions::from_any(sent.as_ref())?;
     let runtime = oci_runtime(&options, &Namespace::new("info")?, false);
     let id = ContainerId::new("info")?;
-    let (spawn, call) = runtime.prepare(&Command::Features, &id, Path::new("/"), CallStdio::Captured)?;
+    let (spawn, call) =
+        runtime.prepare(&Command::Features, &id, Path::new("/"), CallStdio::Captured)?;
     let features = match call.run_blocking(spawn, FEATURES_LIMIT) {
-        Ok(json) => Some(Any { type_url: FEATURES_TYPE.to_owned(), value: json, ..Any::default() }),
+        Ok(json) => Some(Any {
+            type_url: FEATURES_TYPE.to_owned(),
+            value: json,
+            ..Any::default()
+        }),
         Err(OciError::Failed { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), ..RuntimeVersion::default() };
+    let version = RuntimeVersion {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..RuntimeVersion::default()
+    };
     let info = RuntimeInfo {
         name: NAME.to_owned(),
         version: Some(version).into(),

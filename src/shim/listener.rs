@@ -34,7 +34,11 @@ impl Accepted {
     /// The connections that come to `listener` from processes of the user `owner`.
     #[must_use]
     pub const fn new(listener: UnixListener, owner: u32, connections: Connections) -> Self {
-        Self { listener, owner, connections }
+        Self {
+            listener,
+            owner,
+            connections,
+        }
     }
 }
 
@@ -52,7 +56,10 @@ impl Stream for Accepted {
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == self.owner => {
                     self.connections.0.fetch_add(1, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(Counted { stream, connections: self.connections.clone() })));
+                    return Poll::Ready(Some(Ok(Counted {
+                        stream,
+                        connections: self.connections.clone(),
+                    })));
                 }
                 Ok(peer) => warn!(uid = peer.uid(); "refused a connection of another user"),
                 Err(error) => warn!("refused a connection of an unknown user: {error}"),
@@ -74,13 +81,21 @@ impl Drop for Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

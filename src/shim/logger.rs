@@ -26,13 +26,22 @@ struct FifoLog {
 /// # Errors
 /// What open(2) answered; `InvalidInput` where the file is no fifo.
 pub fn init(bundle: &Path, level: LevelFilter) -> io::Result<()> {
-    std::panic::set_hook(Box::new(|panic| log::error!("panic: {panic}\n{}", std::backtrace::Backtrace::capture())));
-    let path = bundle.join(crate::bundle::layout::LOG_FIFO);
-    let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("panic: {panic}\n{}", std::backtrace::Backtrace::capture())
+    }));
+    let path = crate::bundle::layout::Bundle::new(bundle).log();
+    let fifo = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
     if !fifo.metadata()?.file_type().is_fifo() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let logger = Box::leak(Box::new(FifoLog { fifo, dropped: AtomicU64::new(0) }));
+    let logger = Box::leak(Box::new(FifoLog {
+        fifo,
+        dropped: AtomicU64::new(0),
+    }));
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
@@ -60,9 +69,17 @@ impl Log for FifoLog {
         }
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            self.write(&line(Level::Warn, &format!("{dropped} log lines were dropped"), None));
+            self.write(&line(
+                Level::Warn,
+                &format!("{dropped} log lines were dropped"),
+                None,
+            ));
         }
-        self.write(&line(record.level(), &record.args().to_string(), Some(record)));
+        self.write(&line(
+            record.level(),
+            &record.args().to_string(),
+            Some(record),
+        ));
     }
 
     fn flush(&self) {}
@@ -77,7 +94,10 @@ fn line(level: Level, message: &str, record: Option<&Record<'_>>) -> String {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    let mut fields = Fields(format!("time={:?} level={level} msg={message:?}", rfc3339(Timestamp::now())));
+    let mut fields = Fields(format!(
+        "time={:?} level={level} msg={message:?}",
+        rfc3339(Timestamp::now())
+    ));
     if let Some(record) = record {
         // Writing to a string cannot fail.
         drop(record.key_values().visit(&mut fields));
@@ -96,7 +116,10 @@ impl<'kvs> VisitSource<'kvs> for Fields {
 
 /// RFC 3339 in UTC, to the millisecond.
 fn rfc3339(at: Timestamp) -> String {
-    let (days, second) = (at.seconds().div_euclid(86_400), at.seconds().rem_euclid(86_400));
+    let (days, second) = (
+        at.seconds().div_euclid(86_400),
+        at.seconds().rem_euclid(86_400),
+    );
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let milli = at.subsec_nanos() / 1_000_000;
@@ -109,10 +132,15 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
 }
@@ -131,14 +159,20 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59.000Z"),
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
         ] {
-            assert_eq!(rfc3339(Timestamp::from_unix_nanos(seconds * 1_000_000_000)), text);
+            assert_eq!(
+                rfc3339(Timestamp::from_unix_nanos(seconds * 1_000_000_000)),
+                text
+            );
         }
     }
 
     #[test]
     fn a_message_stays_on_one_line() {
         let line = line(Level::Warn, "a \"b\"\nc", None);
-        assert!(line.ends_with("level=warning msg=\"a \\\"b\\\"\\nc\"\n"), "{line}");
+        assert!(
+            line.ends_with("level=warning msg=\"a \\\"b\\\"\\nc\"\n"),
+            "{line}"
+        );
         assert_eq!(line.matches('\n').count(), 1);
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::Message;
-use containerd_shim_protos::ttrpc::asynchronous::{MethodHandler, Service as TtrpcService, TtrpcContext};
+use containerd_shim_protos::ttrpc::asynchronous::{
+    MethodHandler, Service as TtrpcService, TtrpcContext,
+};
 use containerd_shim_protos::ttrpc::proto::{Code, Request, Response, Status};
 use containerd_shim_protos::ttrpc::{self, get_status};
 use log::{debug, info};
@@ -40,7 +42,12 @@ struct Method<F> {
 
 #[async_trait]
 trait Call: Send + Sync {
-    async fn call(&self, service: Arc<Service>, payload: &[u8], survival: Survival) -> Result<Vec<u8>, Status>;
+    async fn call(
+        &self,
+        service: Arc<Service>,
+        payload: &[u8],
+        survival: Survival,
+    ) -> Result<Vec<u8>, Status>;
 }
 
 struct Unary<Req, F>(F, std::marker::PhantomData<fn(Req)>);
@@ -53,18 +60,25 @@ where
     F: Fn(Arc<Service>, Req) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Resp, ShimError>> + Send + 'static,
 {
-    async fn call(&self, service: Arc<Service>, payload: &[u8], survival: Survival) -> Result<Vec<u8>, Status> {
+    async fn call(
+        &self,
+        service: Arc<Service>,
+        payload: &[u8],
+        survival: Survival,
+    ) -> Result<Vec<u8>, Status> {
         let request = Req::parse_from_bytes(payload)
             .map_err(|error| get_status(Code::INVALID_ARGUMENT, format!("request: {error}")))?;
         let work = (self.0)(service, request);
         let answer = match survival {
             Survival::Ends => work.await,
-            Survival::Finishes => tokio::spawn(work)
-                .await
-                .unwrap_or(Err(ShimError::Worker { operation: "the call" })),
+            Survival::Finishes => tokio::spawn(work).await.unwrap_or(Err(ShimError::Worker {
+                operation: "the call",
+            })),
         };
         let response = answer.map_err(|error| error.status())?;
-        response.write_to_bytes().map_err(|error| get_status(Code::INTERNAL, format!("response: {error}")))
+        response
+            .write_to_bytes()
+            .map_err(|error| get_status(Code::INTERNAL, format!("response: {error}")))
     }
 }
 
@@ -72,7 +86,11 @@ where
 impl MethodHandler for Method<Box<dyn Call>> {
     async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
         let mut response = Response::new();
-        match self.call.call(self.service.clone(), &request.payload, self.survival).await {
+        match self
+            .call
+            .call(self.service.clone(), &request.payload, self.survival)
+            .await
+        {
             Ok(payload) => {
                 response.set_status(get_status(Code::OK, ""));
                 response.payload = payload;
@@ -94,8 +112,17 @@ impl MethodHandler for Method<Box<dyn Call>> {
 #[must_use]
 pub fn services(service: &Arc<Service>) -> HashMap<String, TtrpcService> {
     let named = |name: &str| {
-        let methods = methods(service).into_iter().map(|(method, handler)| (method.to_owned(), handler)).collect();
-        (name.to_owned(), TtrpcService { methods, streams: HashMap::new() })
+        let methods = methods(service)
+            .into_iter()
+            .map(|(method, handler)| (method.to_owned(), handler))
+            .collect();
+        (
+            name.to_owned(),
+            TtrpcService {
+                methods,
+                streams: HashMap::new(),
+            },
+        )
     };
     SERVICE_NAMES.iter().map(|name| named(name)).collect()
 }
@@ -138,5 +165,13 @@ where
     Fut: Future<Output = Result<Resp, ShimError>> + Send + 'static,
 {
     let call: Box<dyn Call> = Box::new(Unary(call, std::marker::PhantomData));
-    (name, Box::new(Method { service: service.clone(), name, survival, call }))
+    (
+        name,
+        Box::new(Method {
+            service: service.clone(),
+            name,
+            survival,
+            call,
+        }),
+    )
 }

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use containerd_shim_protos::shim::events::{Envelope, ForwardRequest};
+use containerd_shim_protos::shim::event::Envelope;
+use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::asynchronous::transport::Socket;
 use containerd_shim_protos::ttrpc::{self, context};
@@ -57,7 +58,12 @@ impl Publisher {
     /// A publisher for `namespace` to the manager's ttrpc socket at `address`; without one, events go nowhere.
     #[must_use]
     pub fn new(namespace: Namespace, address: Option<PathBuf>) -> Self {
-        Self { queue: Rc::default(), changed: Rc::default(), namespace, address }
+        Self {
+            queue: Rc::default(),
+            changed: Rc::default(),
+            namespace,
+            address,
+        }
     }
 
     /// Puts `event` at the end of the queue. Never waits.
@@ -149,8 +155,13 @@ impl Publisher {
                 Err(error) => return Attempt::Unreachable(error.to_string()),
             }
         }
-        let Some(client) = client.as_ref() else { return Attempt::Unreachable(String::new()) };
-        let request = ForwardRequest { envelope: Some(envelope).into(), ..ForwardRequest::default() };
+        let Some(client) = client.as_ref() else {
+            return Attempt::Unreachable(String::new());
+        };
+        let request = ForwardRequest {
+            envelope: Some(envelope).into(),
+            ..ForwardRequest::default()
+        };
         let nanos = i64::try_from(FORWARD_TIMEOUT.as_nanos()).unwrap_or(i64::MAX);
         match client.forward(context::with_timeout(nanos), &request).await {
             Ok(_) => Attempt::Delivered,
@@ -162,14 +173,17 @@ impl Publisher {
     async fn connect(&self) -> io::Result<EventsClient> {
         let path = self.address.as_deref().ok_or(io::ErrorKind::NotConnected)?;
         // Not by the crate's own connect, which blocks the thread while the manager's backlog is full.
-        let stream = timeout(FORWARD_TIMEOUT, UnixStream::connect(path)).await.map_err(io::Error::from)??;
+        let stream = timeout(FORWARD_TIMEOUT, UnixStream::connect(path))
+            .await
+            .map_err(io::Error::from)??;
         Ok(EventsClient::new(Client::new(Socket::new(stream))))
     }
 }
 
 /// `delay` made a little longer by chance, so that a node's shims do not all come back at once.
 fn jittered(delay: Duration) -> Duration {
-    let nanos = Timestamp::now().unix_nanos() ^ u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let nanos = Timestamp::now().unix_nanos()
+        ^ u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let percent = u32::try_from(nanos % 50).unwrap_or(0);
     delay + delay * percent / 100
 }

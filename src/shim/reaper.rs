@@ -88,7 +88,12 @@ impl Reaper {
     #[must_use]
     pub fn adopt(&self, pid: Pid, _start: &StartUnderWay) -> Child {
         // Whoever is there under this pid now is not the one that was reaped.
-        let early = self.0.borrow_mut().unclaimed.remove(&pid).filter(|_| proc::identity(pid).is_err());
+        let early = self
+            .0
+            .borrow_mut()
+            .unclaimed
+            .remove(&pid)
+            .filter(|_| proc::identity(pid).is_err());
         let child = self.register(pid);
         if let Some(exit) = early {
             self.tell(exit);
@@ -125,7 +130,9 @@ impl Reaper {
             None if table.starts_under_way > 0 => {
                 table.unclaimed.insert(exit.record.pid, exit);
             }
-            None => debug!(pid = exit.record.pid.get(), status = exit.record.status.get(); "reaped an orphan"),
+            None => {
+                debug!(pid = exit.record.pid.get(), status = exit.record.status.get(); "reaped an orphan")
+            }
         }
     }
 
@@ -137,11 +144,14 @@ impl Reaper {
                 Ok(None) => return,
                 Err(error) => return error!("waitid: {error}"),
             };
-            self.tell(ExitRecord {
+            let record = ExitRecord {
                 pid: zombie.pid,
                 status: zombie.status,
                 exited_at: Timestamp::now(),
-            });
+            };
+            // While it is a zombie its start time can still be read.
+            let identity = proc::identity(zombie.pid).ok();
+            self.tell(Exit { record, identity });
             if let Err(error) = wait::reap(zombie) {
                 // Going on would find the same zombie for ever; the next SIGCHLD tries again.
                 return error!(pid = zombie.pid.get(); "reap: {error}");

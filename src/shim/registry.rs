@@ -35,7 +35,10 @@ impl Registry {
     pub fn reserve(&self, id: &ContainerId) -> Result<(), ShimError> {
         let mut entries = self.entries();
         if entries.contains_key(id) {
-            return Err(ShimError::AlreadyExists { what: "task", id: id.to_string() });
+            return Err(ShimError::AlreadyExists {
+                what: "task",
+                id: id.to_string(),
+            });
         }
         entries.insert(id.clone(), Entry::Reserved);
         Ok(())
@@ -60,7 +63,10 @@ impl Registry {
     pub fn commands(&self, id: &ContainerId) -> Result<mpsc::Sender<Command>, ShimError> {
         match self.entries().get(id) {
             Some(Entry::Task(commands)) => Ok(commands.clone()),
-            Some(Entry::Reserved) | None => Err(ShimError::NotFound { what: "task", id: id.to_string() }),
+            Some(Entry::Reserved) | None => Err(ShimError::NotFound {
+                what: "task",
+                id: id.to_string(),
+            }),
         }
     }
 

@@ -9,25 +9,28 @@ use tokio::task::spawn_blocking;
 
 use super::error::ShimError;
 use super::reaper::Reaper;
+use crate::bundle::layout::Bundle;
 use crate::sys::mount;
 use crate::sys::spawn::Spawn;
 use crate::types::Mount;
-
-const ROOTFS: &str = "rootfs";
 
 /// Mounts `mounts` in order on `bundle`'s root filesystem, which is made where it is missing.
 ///
 /// # Errors
 /// The first mount that fails; what was mounted before it is unmounted.
-pub async fn mount(reaper: &Reaper, bundle: PathBuf, mounts: &[Mount]) -> Result<(), ShimError> {
+pub async fn mount(reaper: &Reaper, bundle: &Bundle, mounts: &[Mount]) -> Result<(), ShimError> {
     if mounts.is_empty() {
         return Ok(());
     }
-    let rootfs = bundle.join(ROOTFS);
+    let rootfs = bundle.rootfs();
     // As containerd: nobody but root may list it before the container's own permissions hold.
     match DirBuilder::new().mode(0o711).create(&rootfs) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(ShimError::Io { operation: "make the directory", path: rootfs, source });
+            return Err(ShimError::Io {
+                operation: "make the directory",
+                path: rootfs,
+                source,
+            });
         }
         _ => {}
     }
@@ -35,7 +38,10 @@ pub async fn mount(reaper: &Reaper, bundle: PathBuf, mounts: &[Mount]) -> Result
         if let Err(error) = mount_one(reaper, rootfs.clone(), one.clone()).await {
             return match unmount(bundle).await {
                 Ok(()) => Err(error),
-                Err(also) => Err(ShimError::Field { field: "rootfs", reason: format!("{}; {}", error.chain(), also.chain()) }),
+                Err(also) => Err(ShimError::Field {
+                    field: "rootfs",
+                    reason: format!("{}; {}", error.chain(), also.chain()),
+                }),
             };
         }
     }
@@ -43,17 +49,29 @@ pub async fn mount(reaper: &Reaper, bundle: PathBuf, mounts: &[Mount]) -> Result
 }
 
 async fn mount_one(reaper: &Reaper, rootfs: PathBuf, one: Mount) -> Result<(), ShimError> {
-    let Some(helper) = mount::helper(&one, &rootfs) else {
+    let target = mount::target_path(&one, &rootfs)?;
+    let Some(helper) = mount::helper(&one, &target) else {
         return worker("mount", move || mount::mount(&one, &rootfs)).await;
     };
     let mut argv = helper.into_iter();
     let program = argv.next().unwrap_or_default();
-    let failed = |source| ShimError::Io { operation: "mount by a helper on", path: rootfs.clone(), source };
-    let spawn = Spawn { program, args: argv.collect(), ..Spawn::default() };
+    let failed = |source| ShimError::Io {
+        operation: "mount by a helper on",
+        path: target.clone(),
+        source,
+    };
+    let spawn = Spawn {
+        program,
+        args: argv.collect(),
+        ..Spawn::default()
+    };
     let child = reaper.spawn(spawn).map_err(failed)?;
     match child.exit.await {
         Ok(exit) if exit.record.status.get() == 0 => Ok(()),
-        Ok(exit) => Err(failed(io::Error::other(format!("the helper's exit status is {}", exit.record.status)))),
+        Ok(exit) => Err(failed(io::Error::other(format!(
+            "the helper's exit status is {}",
+            exit.record.status
+        )))),
         Err(_) => Err(ShimError::Worker { operation: "mount" }),
     }
 }
@@ -62,13 +80,17 @@ async fn mount_one(reaper: &Reaper, rootfs: PathBuf, one: Mount) -> Result<(), S
 ///
 /// # Errors
 /// What is still mounted, and why.
-pub async fn unmount(bundle: PathBuf) -> Result<(), ShimError> {
-    worker("unmount", move || mount::unmount_tree(&bundle.join(ROOTFS))).await
+pub async fn unmount(bundle: &Bundle) -> Result<(), ShimError> {
+    let rootfs = bundle.rootfs();
+    worker("unmount", move || mount::unmount_tree(&rootfs)).await
 }
 
 async fn worker(
     operation: &'static str,
     work: impl FnOnce() -> Result<(), mount::MountError> + Send + 'static,
 ) -> Result<(), ShimError> {
-    spawn_blocking(work).await.map_err(|_| ShimError::Worker { operation })?.map_err(ShimError::from)
+    spawn_blocking(work)
+        .await
+        .map_err(|_| ShimError::Worker { operation })?
+        .map_err(ShimError::from)
 }

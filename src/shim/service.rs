@@ -43,7 +43,10 @@ impl Service {
     async fn ask<T>(&self, id: &str, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
         let id = container_id(id)?;
         let commands = self.registry.commands(&id)?;
-        let gone = || ShimError::NotFound { what: "task", id: id.to_string() };
+        let gone = || ShimError::NotFound {
+            what: "task",
+            id: id.to_string(),
+        };
         let (reply, answer) = oneshot::channel();
         // The actor ends when its task is deleted, with calls still on their way.
         commands.send(command(reply)).await.map_err(|_| gone())?;
@@ -51,10 +54,15 @@ impl Service {
     }
 
     /// `Create`.
-    pub async fn create(self: Arc<Self>, request: api::CreateTaskRequest) -> Answer<api::CreateTaskResponse> {
+    pub async fn create(
+        self: Arc<Self>,
+        request: api::CreateTaskRequest,
+    ) -> Answer<api::CreateTaskResponse> {
         let create = create_request(request)?;
         let (reply, answer) = oneshot::channel();
-        let stopped = || ShimError::Worker { operation: "create" };
+        let stopped = || ShimError::Worker {
+            operation: "create",
+        };
         self.registry.reserve(&create.id)?;
         let id = create.id.clone();
         if self.creator.send((create, reply)).await.is_err() {
@@ -62,16 +70,25 @@ impl Service {
             return Err(stopped());
         }
         let pid = answer.await.map_err(|_| stopped())??;
-        Ok(api::CreateTaskResponse { pid: pid.map_or(0, Pid::get), ..Default::default() })
+        Ok(api::CreateTaskResponse {
+            pid: pid.map_or(0, Pid::get),
+            ..Default::default()
+        })
     }
 
     /// `State`.
     pub async fn state(self: Arc<Self>, request: api::StateRequest) -> Answer<api::StateResponse> {
         let key = exec_key(&request.exec_id)?;
-        let state = self.ask(&request.id, |reply| Command::State(key, reply)).await?;
+        let state = self
+            .ask(&request.id, |reply| Command::State(key, reply))
+            .await?;
         let (status, exit) = convert::status(state.status);
         Ok(api::StateResponse {
-            id: if request.exec_id.is_empty() { request.id } else { request.exec_id.clone() },
+            id: if request.exec_id.is_empty() {
+                request.id
+            } else {
+                request.exec_id.clone()
+            },
             bundle: state.bundle,
             pid: state.pid.map_or(0, Pid::get),
             status,
@@ -89,18 +106,31 @@ impl Service {
     /// `Start`.
     pub async fn start(self: Arc<Self>, request: api::StartRequest) -> Answer<api::StartResponse> {
         let key = exec_key(&request.exec_id)?;
-        let pid = self.ask(&request.id, |reply| Command::Start(key, reply)).await?;
-        Ok(api::StartResponse { pid: pid.get(), ..Default::default() })
+        let pid = self
+            .ask(&request.id, |reply| Command::Start(key, reply))
+            .await?;
+        Ok(api::StartResponse {
+            pid: pid.get(),
+            ..Default::default()
+        })
     }
 
     /// `Delete`.
-    pub async fn delete(self: Arc<Self>, request: api::DeleteRequest) -> Answer<api::DeleteResponse> {
+    pub async fn delete(
+        self: Arc<Self>,
+        request: api::DeleteRequest,
+    ) -> Answer<api::DeleteResponse> {
         let key = exec_key(&request.exec_id)?;
-        let deleted = self.ask(&request.id, |reply| Command::Delete(key, reply)).await?;
+        let deleted = self
+            .ask(&request.id, |reply| Command::Delete(key, reply))
+            .await?;
         Ok(api::DeleteResponse {
             pid: deleted.pid.map_or(0, Pid::get),
             exit_status: deleted.exit.map_or(0, |exit| exit.status.get().into()),
-            exited_at: deleted.exit.map(|exit| convert::timestamp(exit.exited_at)).into(),
+            exited_at: deleted
+                .exit
+                .map(|exit| convert::timestamp(exit.exited_at))
+                .into(),
             ..Default::default()
         })
     }
@@ -111,11 +141,22 @@ impl Service {
         let processes = pids.into_iter().map(|(pid, exec)| ProcessInfo {
             pid: pid.get(),
             info: exec
-                .map(|exec| convert::any(&ProcessDetails { exec_id: exec.to_string(), ..Default::default() }))
+                .map(|exec| {
+                    convert::any(
+                        "containerd.runc.v1",
+                        &ProcessDetails {
+                            exec_id: exec.to_string(),
+                            ..Default::default()
+                        },
+                    )
+                })
                 .into(),
             ..Default::default()
         });
-        Ok(api::PidsResponse { processes: processes.collect(), ..Default::default() })
+        Ok(api::PidsResponse {
+            processes: processes.collect(),
+            ..Default::default()
+        })
     }
 
     /// `Pause`.
@@ -131,7 +172,11 @@ impl Service {
     /// `Checkpoint`.
     pub async fn checkpoint(self: Arc<Self>, request: api::CheckpointTaskRequest) -> Answer<Empty> {
         let args = checkpoint_args(&request)?;
-        self.ask(&request.id, |reply| Command::Checkpoint(Box::new(args), reply)).await.map(empty)
+        self.ask(&request.id, |reply| {
+            Command::Checkpoint(Box::new(args), reply)
+        })
+        .await
+        .map(empty)
     }
 
     /// `Kill`.
@@ -139,14 +184,24 @@ impl Service {
         let key = exec_key(&request.exec_id)?;
         let signal = Signal::new(request.signal)
             .ok_or_else(|| field("signal", format!("{} is none of 1 to 64", request.signal)))?;
-        let scope = if request.all { KillScope::All } else { KillScope::Init };
-        self.ask(&request.id, |reply| Command::Kill(key, signal, scope, reply)).await.map(empty)
+        let scope = if request.all {
+            KillScope::All
+        } else {
+            KillScope::Init
+        };
+        self.ask(&request.id, |reply| {
+            Command::Kill(key, signal, scope, reply)
+        })
+        .await
+        .map(empty)
     }
 
     /// `Exec`.
     pub async fn exec(self: Arc<Self>, request: api::ExecProcessRequest) -> Answer<Empty> {
         let exec = new_exec(&request)?;
-        self.ask(&request.id, |reply| Command::Exec(Box::new(exec), reply)).await.map(empty)
+        self.ask(&request.id, |reply| Command::Exec(Box::new(exec), reply))
+            .await
+            .map(empty)
     }
 
     /// `ResizePty`.
@@ -155,17 +210,28 @@ impl Service {
         let size = |name, value: u32| {
             u16::try_from(value).map_err(|_| field(name, format!("{value} is above {}", u16::MAX)))
         };
-        let (width, height) = (size("width", request.width)?, size("height", request.height)?);
-        self.ask(&request.id, |reply| Command::Resize(key, width, height, reply)).await.map(empty)
+        let (width, height) = (
+            size("width", request.width)?,
+            size("height", request.height)?,
+        );
+        self.ask(&request.id, |reply| {
+            Command::Resize(key, width, height, reply)
+        })
+        .await
+        .map(empty)
     }
 
     /// `CloseIO`.
     pub async fn close_io(self: Arc<Self>, request: api::CloseIORequest) -> Answer<Empty> {
         let key = exec_key(&request.exec_id)?;
         if request.stdin {
-            self.ask(&request.id, |reply| Command::CloseIo(key, reply)).await.map(empty)
+            self.ask(&request.id, |reply| Command::CloseIo(key, reply))
+                .await
+                .map(empty)
         } else {
-            self.ask(&request.id, |reply| Command::State(key, reply)).await.map(empty)
+            self.ask(&request.id, |reply| Command::State(key, reply))
+                .await
+                .map(empty)
         }
     }
 
@@ -173,13 +239,17 @@ impl Service {
     pub async fn update(self: Arc<Self>, request: api::UpdateTaskRequest) -> Answer<Empty> {
         let resources = request.resources.into_option().unwrap_or_default();
         json_object("resources", &resources)?;
-        self.ask(&request.id, |reply| Command::Update(resources.value, reply)).await.map(empty)
+        self.ask(&request.id, |reply| Command::Update(resources.value, reply))
+            .await
+            .map(empty)
     }
 
     /// `Wait`.
     pub async fn wait(self: Arc<Self>, request: api::WaitRequest) -> Answer<api::WaitResponse> {
         let key = exec_key(&request.exec_id)?;
-        let exit = self.ask(&request.id, |reply| Command::Wait(key, reply)).await?;
+        let exit = self
+            .ask(&request.id, |reply| Command::Wait(key, reply))
+            .await?;
         Ok(api::WaitResponse {
             exit_status: exit.status.get().into(),
             exited_at: Some(convert::timestamp(exit.exited_at)).into(),
@@ -190,11 +260,17 @@ impl Service {
     /// `Stats`.
     pub async fn stats(self: Arc<Self>, request: api::StatsRequest) -> Answer<api::StatsResponse> {
         let metrics = self.ask(&request.id, Command::Stats).await?;
-        Ok(api::StatsResponse { stats: Some(convert::metrics(&metrics)).into(), ..Default::default() })
+        Ok(api::StatsResponse {
+            stats: Some(convert::metrics(&metrics)).into(),
+            ..Default::default()
+        })
     }
 
     /// `Connect`. A task that is not there is none to refuse for: containerd calls this before it knows.
-    pub async fn connect(self: Arc<Self>, request: api::ConnectRequest) -> Answer<api::ConnectResponse> {
+    pub async fn connect(
+        self: Arc<Self>,
+        request: api::ConnectRequest,
+    ) -> Answer<api::ConnectResponse> {
         let pid = self.ask(&request.id, Command::InitPid).await.ok().flatten();
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
@@ -219,25 +295,45 @@ fn empty<T>(_: T) -> Empty {
 }
 
 fn field(field: &'static str, reason: impl Into<String>) -> ShimError {
-    ShimError::Field { field, reason: reason.into() }
+    ShimError::Field {
+        field,
+        reason: reason.into(),
+    }
 }
 
 fn container_id(id: &str) -> Answer<ContainerId> {
-    ContainerId::new(id).map_err(|source| ShimError::Id { what: "task", source })
+    ContainerId::new(id).map_err(|source| ShimError::Id {
+        what: "task",
+        source,
+    })
 }
 
 fn exec_key(exec: &str) -> Answer<Key> {
-    if exec.is_empty() { Ok(None) } else { exec_id(exec).map(Some) }
+    if exec.is_empty() {
+        Ok(None)
+    } else {
+        exec_id(exec).map(Some)
+    }
 }
 
 fn exec_id(exec: &str) -> Answer<ExecId> {
-    ExecId::new(exec).map_err(|source| ShimError::Id { what: "exec", source })
+    ExecId::new(exec).map_err(|source| ShimError::Id {
+        what: "exec",
+        source,
+    })
 }
 
 /// Checks that `any` carries a JSON object, and gives it parsed.
-fn json_object(name: &'static str, any: &Any) -> Answer<serde_json::Map<String, serde_json::Value>> {
-    serde_json::from_slice(&any.value)
-        .map_err(|error| field(name, format!("{:?} is no JSON object: {error}", any.type_url)))
+fn json_object(
+    name: &'static str,
+    any: &Any,
+) -> Answer<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_slice(&any.value).map_err(|error| {
+        field(
+            name,
+            format!("{:?} is no JSON object: {error}", any.type_url),
+        )
+    })
 }
 
 fn create_request(request: api::CreateTaskRequest) -> Answer<CreateRequest> {
@@ -249,24 +345,50 @@ fn create_request(request: api::CreateTaskRequest) -> Answer<CreateRequest> {
     if !bundle.is_dir() {
         return Err(field("bundle", format!("{bundle:?} is no directory")));
     }
-    let stdio = Stdio::parse(request.terminal, &request.stdin, &request.stdout, &request.stderr)?;
+    let stdio = Stdio::parse(
+        request.terminal,
+        &request.stdin,
+        &request.stdout,
+        &request.stderr,
+    )?;
     let options = ShimOptions::from_any(request.options.as_ref())?;
     if !request.parent_checkpoint.is_empty() {
-        return Err(ShimError::Unsupported { what: "parent_checkpoint" });
+        return Err(ShimError::Unsupported {
+            what: "parent_checkpoint",
+        });
     }
-    let checkpoint = Some(request.checkpoint).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let checkpoint = Some(request.checkpoint)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     if checkpoint.as_ref().is_some_and(|path| !path.is_dir()) {
         return Err(field("checkpoint", "is no directory"));
     }
-    let io =
-        TaskIo { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
+    let io = TaskIo {
+        stdin: request.stdin,
+        stdout: request.stdout,
+        stderr: request.stderr,
+        terminal: request.terminal,
+    };
     let rootfs = request.rootfs.into_iter().map(convert::mount).collect();
-    Ok(CreateRequest { id, bundle, rootfs, io, stdio, checkpoint, options })
+    Ok(CreateRequest {
+        id,
+        bundle,
+        rootfs,
+        io,
+        stdio,
+        checkpoint,
+        options,
+    })
 }
 
 fn new_exec(request: &api::ExecProcessRequest) -> Answer<NewExec> {
     let id = exec_id(&request.exec_id)?;
-    let stdio = Stdio::parse(request.terminal, &request.stdin, &request.stdout, &request.stderr)?;
+    let stdio = Stdio::parse(
+        request.terminal,
+        &request.stdin,
+        &request.stdout,
+        &request.stderr,
+    )?;
     let mut process = json_object("spec", request.spec.get_or_default())?;
     // The stdio is the request's; a spec that disagrees would leave the process without its terminal.
     process.insert("terminal".to_owned(), request.terminal.into());
@@ -277,18 +399,39 @@ fn new_exec(request: &api::ExecProcessRequest) -> Answer<NewExec> {
         stderr: request.stderr.clone(),
         terminal: request.terminal,
     };
-    Ok(NewExec { id, process, stdio, io })
+    Ok(NewExec {
+        id,
+        process,
+        stdio,
+        io,
+    })
 }
 
 fn checkpoint_args(request: &api::CheckpointTaskRequest) -> Answer<CheckpointArgs> {
-    let options = match request.options.as_ref().filter(|any| !any.type_url.is_empty()) {
+    let options = match request
+        .options
+        .as_ref()
+        .filter(|any| !any.type_url.is_empty())
+    {
         None => CheckpointOptions::default(),
-        Some(any) if any.type_url.rsplit('/').next() == Some("containerd.runc.v1.CheckpointOptions") => {
-            CheckpointOptions::parse_from_bytes(&any.value).map_err(|error| field("options", error.to_string()))?
+        Some(any)
+            if any.type_url.rsplit('/').next() == Some("containerd.runc.v1.CheckpointOptions") =>
+        {
+            CheckpointOptions::parse_from_bytes(&any.value)
+                .map_err(|error| field("options", error.to_string()))?
         }
-        Some(any) => return Err(field("options", format!("of unknown type {:?}", any.type_url))),
+        Some(any) => {
+            return Err(field(
+                "options",
+                format!("of unknown type {:?}", any.type_url),
+            ));
+        }
     };
-    let path = if request.path.is_empty() { options.image_path } else { request.path.clone() };
+    let path = if request.path.is_empty() {
+        options.image_path
+    } else {
+        request.path.clone()
+    };
     for (name, path) in [("path", &path), ("options.work_path", &options.work_path)] {
         if !path.is_empty() && !path.starts_with('/') {
             return Err(field(name, "is no absolute path"));

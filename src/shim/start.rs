@@ -16,18 +16,23 @@ use sha2::{Digest, Sha256};
 use super::args::{Args, ArgsError};
 use super::bootstrap::{self, StartParams};
 use crate::bundle::endpoint;
+use crate::bundle::layout::Bundle;
 use crate::cgroup;
 use crate::config::{OptionsError, ShimOptions};
 use crate::oci::Spec;
 use crate::oci::spec::SpecError;
+use crate::sys::prctl;
 use crate::sys::socket::{self, Presence};
 use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
-use crate::sys::prctl;
+use crate::types::Pid;
 
 /// Where containerd expects the sockets of its shims.
 const SOCKET_DIR: &str = "/run/containerd/s";
 /// Which containers share a server, in order of precedence.
-const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+const GROUP_ANNOTATIONS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
 /// How often a socket that appears and goes is tried again.
 const BIND_TRIES: usize = 5;
 
@@ -68,9 +73,16 @@ pub enum StartError {
     },
 }
 
-fn io_error(operation: &'static str, subject: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StartError {
+fn io_error(
+    operation: &'static str,
+    subject: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> StartError {
     let subject = subject.into();
-    move |source| StartError::Io { operation, subject, source }
+    move |source| StartError::Io {
+        operation,
+        subject,
+        source,
+    }
 }
 
 /// Runs the action in the bundle, the working directory; gives the reply for stdout.
@@ -84,18 +96,22 @@ pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
     let options = ShimOptions::from_any(params.options.as_ref())?;
     let bundle = env::current_dir().map_err(io_error("find", "the working directory"))?;
     let spec = Spec::read(&bundle)?;
-    let group = GROUP_ANNOTATIONS.iter().find_map(|annotation| spec.annotations.get(*annotation));
-    let group = group.filter(|group| !group.is_empty()).map_or(id.as_str(), String::as_str);
+    let group = GROUP_ANNOTATIONS
+        .iter()
+        .find_map(|annotation| spec.annotations.get(*annotation));
+    let group = group
+        .filter(|group| !group.is_empty())
+        .map_or(id.as_str(), String::as_str);
     let socket = socket_path(&params, namespace.as_str(), group);
     let address = format!("unix://{}", socket.display());
-    if let Some(listener) = listen(&socket)? {
-        if let Err(error) = serve(args, &params, &options, &address, listener) {
-            drop(fs::remove_file(&socket));
-            return Err(error);
-        }
+    if let Some(listener) = listen(&socket)?
+        && let Err(error) = serve(args, &params, &options, &address, listener)
+    {
+        drop(fs::remove_file(&socket));
+        return Err(error);
     }
     // containerd before 2.0 looks for it there when it loads its tasks, and `delete` when it cleans up.
-    endpoint::write(&bundle, &address).map_err(StartError::Endpoint)?;
+    endpoint::write(&Bundle::new(bundle), &address).map_err(StartError::Endpoint)?;
     Ok(bootstrap::reply(params.protocol, &address))
 }
 
@@ -104,7 +120,11 @@ fn socket_path(params: &StartParams, namespace: &str, group: &str) -> PathBuf {
     let identity = Path::new(&params.grpc_address).join(namespace).join(group);
     let hash = Sha256::digest(identity.as_os_str().as_encoded_bytes());
     let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    params.socket_dir.as_deref().unwrap_or(Path::new(SOCKET_DIR)).join(name)
+    params
+        .socket_dir
+        .as_deref()
+        .unwrap_or(Path::new(SOCKET_DIR))
+        .join(name)
 }
 
 /// Listens on the group's socket; `None` where its server is there already.
@@ -120,7 +140,9 @@ fn listen(path: &Path) -> Result<Option<UnixListener>, StartError> {
             Presence::Alive => return Ok(None),
             Presence::Absent => {}
             Presence::Dead => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", path)(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", path)(error));
+                }
                 _ => {}
             },
         }
@@ -153,14 +175,23 @@ fn serve(
         return Err(io_error("set the OOM score of", "the shim")(source));
     }
     if env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
-        prctl::create_core_scheduling_group().map_err(io_error("core scheduling of", "the shim"))?;
+        prctl::create_core_scheduling_group()
+            .map_err(io_error("core scheduling of", "the shim"))?;
     }
     if !options.shim_cgroup.is_empty() {
-        let root = Path::new(cgroup::ROOT);
-        cgroup::join(root, &options.shim_cgroup, std::process::id())
-            .map_err(|source| StartError::Cgroup { path: options.shim_cgroup.clone(), source })?;
+        let roots = cgroup::Roots::default();
+        Pid::new(std::process::id())
+            .map_or(Ok(()), |pid| {
+                cgroup::join(&roots, &options.shim_cgroup, pid)
+            })
+            .map_err(|source| StartError::Cgroup {
+                path: options.shim_cgroup.clone(),
+                source,
+            })?;
     }
-    let mut variables: Vec<(String, String)> = env::vars().filter(|(name, _)| name != "TTRPC_ADDRESS").collect();
+    let mut variables: Vec<(String, String)> = env::vars()
+        .filter(|(name, _)| name != "TTRPC_ADDRESS")
+        .collect();
     variables.push(("TTRPC_ADDRESS".to_owned(), params.ttrpc_address.clone()));
     let server = Spawn {
         program: program.clone().into(),

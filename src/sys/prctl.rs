@@ -29,7 +29,15 @@ pub fn become_subreaper() -> io::Result<()> {
 /// What prctl(2) answered; `InvalidInput` where the kernel has no core scheduling, `ENODEV` where the machine has no SMT.
 pub fn create_core_scheduling_group() -> io::Result<()> {
     // SAFETY: with CREATE the last argument must be 0 and nothing is written.
-    let result = unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, SCOPE_PROCESS_GROUP, 0) };
+    let result = unsafe {
+        libc::prctl(
+            PR_SCHED_CORE,
+            PR_SCHED_CORE_CREATE,
+            0,
+            SCOPE_PROCESS_GROUP,
+            0,
+        )
+    };
     nix::errno::Errno::result(result)?;
     Ok(())
 }
@@ -42,8 +50,16 @@ pub fn create_core_scheduling_group() -> io::Result<()> {
 pub fn be_killed_before(parent: u32) -> io::Result<()> {
     let score = |pid: &str| -> io::Result<i32> {
         let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
-        text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
+        text.trim()
+            .parse()
+            .map_err(|_| io::ErrorKind::InvalidData.into())
     };
-    let wanted = score(&parent.to_string())?.saturating_add(1).min(MAX_OOM_SCORE_ADJ);
-    if wanted > score("self")? { fs::write("/proc/self/oom_score_adj", wanted.to_string()) } else { Ok(()) }
+    let wanted = score(&parent.to_string())?
+        .saturating_add(1)
+        .min(MAX_OOM_SCORE_ADJ);
+    if wanted > score("self")? {
+        fs::write("/proc/self/oom_score_adj", wanted.to_string())
+    } else {
+        Ok(())
+    }
 }

@@ -40,7 +40,8 @@ pub fn boot_id() -> io::Result<u128> {
         return Ok(*id);
     }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let id = u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(|_| malformed("boot_id"))?;
+    let id = u128::from_str_radix(&text.trim().replace('-', ""), 16)
+        .map_err(|_| malformed("boot_id"))?;
     Ok(*BOOT_ID.get_or_init(|| id))
 }
 

@@ -44,10 +44,16 @@ pub fn presence(path: &Path) -> io::Result<Presence> {
 /// `AddrInUse` where something stands at `path`; else what the kernel answered.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_PATH_LEN {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("path of more than {MAX_PATH_LEN} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("path of more than {MAX_PATH_LEN} bytes"),
+        ));
     }
     if let Some(directory) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
     let listener = UnixListener::bind(path)?;
     // Between the two the directory's mode and the peer check keep others out.
@@ -68,7 +74,10 @@ pub fn inherited_listener(fd: RawFd) -> io::Result<UnixListener> {
     if !nix::sys::socket::getsockopt(&owned, nix::sys::socket::sockopt::AcceptConn)? {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    nix::fcntl::fcntl(&owned, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    nix::fcntl::fcntl(
+        &owned,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )?;
     let listener = UnixListener::from(owned);
     listener.set_nonblocking(true)?;
     Ok(listener)

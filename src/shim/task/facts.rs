@@ -8,10 +8,11 @@ use super::commands::{never_ran, refuse};
 use super::process::{Pending, answer};
 use super::work::{self, Started};
 use super::{DeletedProcess, Key, Task, role};
+use crate::bundle::exit_journal::ExitEntry;
 use crate::shim::error::ShimError;
 use crate::shim::lifecycle::{Denied, Effect, Input, Others, Outcome, State, step};
 use crate::shim::reaper::Exit;
-use crate::types::{Event, ExitRecord};
+use crate::types::{Event, ExitRecord, ExitStatus, Pid, ProcessIdentity, Timestamp};
 
 /// How long init's exit waits for those of its execs; the kernel kills them with it, so this is for one that cannot die.
 const OTHERS_CAP: Duration = Duration::from_secs(10);
@@ -35,8 +36,8 @@ pub enum Fact {
     Recorded(Key, ExitRecord),
     /// Execs had enough time to follow their init.
     OthersDeadline,
-    /// The kernel may have killed for want of memory.
-    OomSuspected,
+    /// The container has run out of memory.
+    OutOfMemory,
 }
 
 impl Task {
@@ -44,8 +45,12 @@ impl Task {
     pub fn on_fact(&mut self, fact: Fact) {
         match fact {
             Fact::StartAnswered(key, result) => self.on_start_answered(&key, *result),
-            Fact::PauseAnswered(result) => self.on_freeze_answered(Input::PauseAnswered(outcome(&result)), result),
-            Fact::ResumeAnswered(result) => self.on_freeze_answered(Input::ResumeAnswered(outcome(&result)), result),
+            Fact::PauseAnswered(result) => {
+                self.on_freeze_answered(Input::PauseAnswered(outcome(&result)), result)
+            }
+            Fact::ResumeAnswered(result) => {
+                self.on_freeze_answered(Input::ResumeAnswered(outcome(&result)), result)
+            }
             Fact::DeleteAnswered(key, result) => self.on_delete_answered(&key, result),
             Fact::OtherAnswered => {
                 self.init.pending = None;
@@ -62,13 +67,18 @@ impl Task {
                     self.must_feed(&None, Input::OthersEnded);
                 }
             }
-            Fact::OomSuspected => self.announce_oom(),
+            Fact::OutOfMemory => {
+                let kills = self.counted_oom_kills();
+                self.announce_oom(kills.max(self.oom_kills + 1));
+            }
         }
     }
 
     /// Feeds `input` to the life of the process `key` and does what follows.
     pub(super) fn feed(&mut self, key: &Key, input: Input) -> Result<(), Denied> {
-        let Ok(process) = self.process(key) else { return Err(Denied::Finished) };
+        let Ok(process) = self.process(key) else {
+            return Err(Denied::Finished);
+        };
         let (state, effects) = step(role(key), process.state, input)?;
         process.state = state;
         for effect in effects {
@@ -87,14 +97,23 @@ impl Task {
 
     fn apply(&mut self, key: &Key, effect: Effect) {
         let container = self.shared.caller.id.clone();
-        let Ok(process) = self.process(key) else { return };
+        let Ok(process) = self.process(key) else {
+            return;
+        };
         let pid = process.pid;
         let event = match (effect, key.clone()) {
-            (Effect::CallStart | Effect::CallPause | Effect::CallResume | Effect::CallDelete, _) => {
+            (
+                Effect::CallStart | Effect::CallPause | Effect::CallResume | Effect::CallDelete,
+                _,
+            ) => {
                 return self.call(key, effect);
             }
             (Effect::AnnounceStarted, None) => pid.map(|pid| Event::Start { container, pid }),
-            (Effect::AnnounceStarted, Some(exec)) => pid.map(|pid| Event::ExecStarted { container, exec, pid }),
+            (Effect::AnnounceStarted, Some(exec)) => pid.map(|pid| Event::ExecStarted {
+                container,
+                exec,
+                pid,
+            }),
             (Effect::AnnouncePaused, _) => Some(Event::Paused { container }),
             (Effect::AnnounceResumed, _) => Some(Event::Resumed { container }),
             (Effect::EndOthers, _) => return self.end_others(),
@@ -103,30 +122,45 @@ impl Task {
                     answer(waiter, Ok(exit));
                 }
                 info!(container = container.as_str(), pid = exit.pid.get(), status = exit.status.get(); "exited");
-                Some(Event::Exit { container, exec, exit })
+                Some(Event::Exit {
+                    container,
+                    exec,
+                    exit,
+                })
             }
             (Effect::AnnounceDeleted(exit), None) => {
-                let pid = pid.map_or(0, crate::types::Pid::get);
-                Some(Event::Delete { container, exit, pid })
+                let pid = pid.map_or(0, Pid::get);
+                Some(Event::Delete {
+                    container,
+                    exit,
+                    pid,
+                })
             }
             (Effect::AnnounceDeleted(_), Some(_)) => None,
         };
         if let Some(event) = event {
             self.shared.publisher.publish(event);
         }
-        let waits_for_execs = matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone;
+        let waits_for_execs =
+            matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone;
         if key.is_some() && waits_for_execs {
             self.must_feed(&None, Input::OthersEnded);
         }
     }
 
     fn others(&self) -> Others {
-        if self.execs.values().any(|exec| exec.state.holds_init_exit()) { Others::Alive } else { Others::Gone }
+        if self.execs.values().any(|exec| exec.state.holds_init_exit()) {
+            Others::Alive
+        } else {
+            Others::Gone
+        }
     }
 
     fn end_others(&self) {
         if !self.own_pid_namespace {
-            drop(tokio::task::spawn_local(work::kill_all(self.shared.clone())));
+            drop(tokio::task::spawn_local(work::kill_all(
+                self.shared.clone(),
+            )));
         }
         let facts = self.shared.facts.clone();
         if self.others() == Others::Alive {
@@ -139,10 +173,13 @@ impl Task {
 
     fn on_start_answered(&mut self, key: &Key, result: Result<Started, ShimError>) {
         let others = self.others();
-        let Ok(process) = self.process(key) else { return };
+        let Ok(process) = self.process(key) else {
+            return;
+        };
         let pending = process.pending.take();
         match result {
             Ok(started) => {
+                process.started_at = Some(Timestamp::now());
                 process.pid = started.pid.or(process.pid);
                 process.stdio = started.stdio.or(process.stdio.take());
                 let pid = process.pid;
@@ -151,7 +188,11 @@ impl Task {
                     self.watch(cgroup);
                 }
                 if let Some(exit) = started.exit {
-                    drop(tokio::task::spawn_local(work::await_exit(self.shared.clone(), key.clone(), exit)));
+                    drop(tokio::task::spawn_local(work::await_exit(
+                        self.shared.clone(),
+                        key.clone(),
+                        exit,
+                    )));
                 }
                 if let (Some(Pending::Start(reply)), Some(pid)) = (pending, pid) {
                     answer(reply, Ok(pid));
@@ -183,16 +224,26 @@ impl Task {
     }
 
     fn on_delete_answered(&mut self, key: &Key, result: Result<(), ShimError>) {
-        let Ok(process) = self.process(key) else { return };
+        let Ok(process) = self.process(key) else {
+            return;
+        };
         let pending = process.pending.take();
         self.must_feed(key, Input::DeleteAnswered(outcome(&result)));
-        let Ok(process) = self.process(key) else { return };
-        let deleted = DeletedProcess { pid: process.pid, exit: process.state.exit() };
+        let Ok(process) = self.process(key) else {
+            return;
+        };
+        let deleted = DeletedProcess {
+            pid: process.pid,
+            exit: process.state.exit(),
+        };
         if let Some(Pending::Delete(reply)) = pending {
             answer(reply, result.map(|()| deleted));
         }
         if let State::Deleted(_) = process.state {
-            let (queue, waiters) = (std::mem::take(&mut process.queue), std::mem::take(&mut process.waiters));
+            let (queue, waiters) = (
+                std::mem::take(&mut process.queue),
+                std::mem::take(&mut process.waiters),
+            );
             for waiter in waiters {
                 answer(waiter, Err(Denied::Finished.into()));
             }
@@ -213,30 +264,75 @@ impl Task {
             if process.pending.is_some() {
                 return;
             }
-            let Some(command) = process.queue.pop_front() else { return };
+            let Some(command) = process.queue.pop_front() else {
+                return;
+            };
             self.on_command(command);
         }
     }
 
     fn on_exited(&mut self, key: Key, exit: Exit) {
         // Before anything is announced: the cgroup goes with the container.
-        self.announce_oom();
-        drop(tokio::task::spawn_local(work::record_exit(self.shared.clone(), key, exit)));
+        let kills = self.counted_oom_kills();
+        self.announce_oom(kills);
+        let oom_killed = self.oom_kills > 0 && exit.record.status == ExitStatus::KILLED;
+        let started_at = self
+            .process(&key)
+            .ok()
+            .and_then(|process| process.started_at);
+        let not_deleted = self.execs.keys().cloned().collect();
+        let entry = ExitEntry {
+            identity: exit
+                .identity
+                .unwrap_or_else(|| unknown_identity(exit.record.pid)),
+            exec: key,
+            status: exit.record.status,
+            exited_at: exit.record.exited_at,
+            started_at,
+            oom_killed,
+        };
+        drop(tokio::task::spawn_local(work::record_exit(
+            self.shared.clone(),
+            entry,
+            not_deleted,
+        )));
     }
 
-    fn announce_oom(&mut self) {
-        let Some(kills) = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()) else { return };
+    fn counted_oom_kills(&self) -> u64 {
+        self.cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.oom_kills().ok())
+            .unwrap_or(0)
+    }
+
+    /// Announces that the kernel has killed `kills` times by now. On cgroup v1 the notice comes before the kill is
+    /// counted, so the count may be ahead of the kernel's for a moment.
+    fn announce_oom(&mut self, kills: u64) {
         if kills > self.oom_kills {
             self.oom_kills = kills;
-            self.shared.publisher.publish(Event::Oom { container: self.shared.caller.id.clone() });
+            self.shared.publisher.publish(Event::Oom {
+                container: self.shared.caller.id.clone(),
+            });
         }
     }
 
     /// Remembers the container's cgroup and watches it for kills.
-    pub(super) fn watch(&mut self, cgroup: crate::cgroup::Cgroup) {
+    pub fn watch(&mut self, cgroup: crate::cgroup::Cgroup) {
         let cgroup = std::rc::Rc::new(cgroup);
-        drop(tokio::task::spawn_local(work::watch_oom(self.shared.clone(), cgroup.clone())));
+        drop(tokio::task::spawn_local(work::watch_oom(
+            self.shared.clone(),
+            cgroup.clone(),
+        )));
         self.cgroup = Some(cgroup);
+    }
+}
+
+/// The identity of a process that procfs told nothing of: no start time fits it, so it matches nobody.
+const fn unknown_identity(pid: Pid) -> ProcessIdentity {
+    ProcessIdentity {
+        pid,
+        start_ticks: 0,
+        boot_id: 0,
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::call::Caller;
 use super::error::ShimError;
+use super::exit::Journal;
 use super::lifecycle::{Role, State};
 use super::publisher::Publisher;
 use super::stdio::ChildStdio;
@@ -131,6 +132,8 @@ pub struct Shared {
     pub options: ShimOptions,
     /// Where events go.
     pub publisher: Publisher,
+    /// Where exits are written.
+    pub journal: Journal,
     /// Back to the actor. Unbounded, since every message answers one thing that is under way.
     pub facts: mpsc::UnboundedSender<Fact>,
 }
@@ -153,7 +156,7 @@ pub struct Task {
     pub execs: BTreeMap<ExecId, Process>,
     /// Where init's cgroup was found at Create.
     pub cgroup: Option<Rc<Cgroup>>,
-    /// How many processes the kernel has killed for want of memory, as last announced.
+    /// How often the container has run out of memory, as last announced.
     pub oom_kills: u64,
     /// Whether the kernel ends every process with init.
     pub own_pid_namespace: bool,
@@ -163,7 +166,11 @@ pub struct Task {
 
 impl Task {
     /// Runs until the task is deleted.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut facts: mpsc::UnboundedReceiver<Fact>) {
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut facts: mpsc::UnboundedReceiver<Fact>,
+    ) {
         let mut callers = true;
         while !matches!(self.init.state, State::Deleted(_)) {
             tokio::select! {
@@ -186,10 +193,10 @@ impl Task {
     fn process(&mut self, key: &Key) -> Result<&mut Process, ShimError> {
         match key {
             None => Ok(&mut self.init),
-            Some(exec) => self
-                .execs
-                .get_mut(exec)
-                .ok_or_else(|| ShimError::NotFound { what: "process", id: exec.to_string() }),
+            Some(exec) => self.execs.get_mut(exec).ok_or_else(|| ShimError::NotFound {
+                what: "process",
+                id: exec.to_string(),
+            }),
         }
     }
 }

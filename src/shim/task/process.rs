@@ -7,7 +7,7 @@ use crate::shim::error::ShimError;
 use crate::shim::lifecycle::State;
 use crate::shim::stdio::ProcessStdio;
 use crate::types::event::TaskIo;
-use crate::types::{ExitRecord, Pid, Stdio};
+use crate::types::{ExitRecord, Pid, Stdio, Timestamp};
 
 /// How many calls may wait for the one that a process is busy with; further ones are refused.
 const QUEUE_BOUND: usize = 64;
@@ -31,6 +31,8 @@ pub struct Process {
     pub state: State,
     /// Its pid, once the OCI runtime has told it.
     pub pid: Option<Pid>,
+    /// When its start had answered.
+    pub started_at: Option<Timestamp>,
     /// The stdio as its creator asked for it.
     pub io: TaskIo,
     /// The same, parsed.
@@ -54,6 +56,7 @@ impl Process {
         Self {
             state: State::Created,
             pid: None,
+            started_at: None,
             io,
             stdio_request,
             spec,

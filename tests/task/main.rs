@@ -1,0 +1,25 @@
+//! The shim as containerd sees it: every call of the task service, every event, every action, with a real OCI runtime.
+
+#![expect(dead_code, reason = "x")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test and its tools fail")]
+
+mod actions;
+mod bad_input;
+mod connection;
+mod events;
+mod exec;
+mod fifo;
+mod group;
+mod io;
+mod kill;
+mod leaks;
+mod life;
+mod options;
+mod pause;
+mod resources;
+#[path = "../support/rootfs.rs"]
+mod rootfs;
+mod rootfs_mounts;
+mod rpc;
+#[path = "../support/shim.rs"]
+mod shim;
