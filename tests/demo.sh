@@ -208,13 +208,18 @@ for file in "$work"/state/*/"$namespace"/*/{address,bootstrap.json}; do
     [ -e "$file" ] || continue
     addresses="$addresses $(grep -o '/[^"]*/s/[0-9a-f]*' "$file")"
 done
+# One may be in both files.
+addresses=$(tr ' ' '\n' <<<"$addresses" | sort -u | xargs)
 known_addresses=$(wc -w <<<"$addresses")
 say "    writer is pid $writer_pid, seven is pid $seven_pid, containerd is pid $containerd_pid"
 
 step "kill -9 containerd"
 first_containerd=$containerd_pid
-kill -KILL "$containerd_pid"
-wait "$containerd_pid" 2>/dev/null || true
+# The shell would tell of the killed job on stderr.
+{
+    kill -KILL "$containerd_pid"
+    wait "$containerd_pid" || true
+} 2>/dev/null
 containerd_pid=
 lines_at_kill=$(lines)
 

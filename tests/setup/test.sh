@@ -53,7 +53,7 @@ watched() {
     cat "$output" >>"$log"
     return "$code"
 }
-trap '[ -z "$job" ] || kill -TERM -- "-$job"; exit 130' INT TERM HUP
+trap '[ -z "$job" ] || kill -TERM -- "-$job" 2>/dev/null; exit 130' INT TERM HUP
 
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
