@@ -134,8 +134,9 @@ fn a_writer_neither_breaks_nor_ends_with_its_reader(node: &mut Node) {
             .and_then(|text| text.trim().parse::<u64>().ok())
             .unwrap_or(0)
     };
-    node.kill9();
+    // In this order: a ctr that sees containerd die removes the fifos.
     reader.kill9();
+    node.kill9();
     let goal = count() + 20;
     poll::until("the writer goes on", || {
         if count() >= goal {

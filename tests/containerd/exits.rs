@@ -1,6 +1,6 @@
 //! What a container says and how it ends.
 
-use crate::support::node::{Node, touch};
+use crate::support::node::{Node, touch, without_pid_namespace};
 use crate::support::poll;
 
 on_every_containerd![
@@ -38,7 +38,6 @@ fn exit_codes_are_the_programs_own(node: &mut Node) {
 
 fn a_signal_gives_128_plus_its_number(node: &mut Node) {
     // Without a pid namespace of its own, the init is not spared by the signals that it has no handler for.
-    let host = ["--with-ns", "pid:/proc/1/ns/pid"];
     for (signal, code) in [
         ("SIGTERM", 143),
         ("SIGKILL", 137),
@@ -46,7 +45,13 @@ fn a_signal_gives_128_plus_its_number(node: &mut Node) {
         ("SIGUSR1", 138),
     ] {
         let id = format!("dies-of-{signal}");
-        node.run_detached(&id, &host, &["/bin/sleep", "1000"]);
+        node.ctr(&node.run_spec_args(
+            &id,
+            &["--detach"],
+            &["/bin/sleep", "1000"],
+            without_pid_namespace,
+        ))
+        .ok();
         node.kill(&id, signal);
         node.wait_for(&id, "STOPPED");
         assert_eq!(node.delete(&id), code, "{signal}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::support::node::Node;
+use crate::support::node::{Node, without_pid_namespace};
 use crate::support::{leaks, poll};
 
 on_every_containerd![
@@ -15,12 +15,8 @@ on_every_containerd![
 /// Two children that would outlive their parent where no pid namespace ends with it.
 const PARENT: &str = "sleep 1000 & sleep 1000 & while [ ! -e /go ]; do sleep 0.05; done; exit 3";
 
-fn children_die_with_init(node: &Node, namespace: &str) {
-    node.run_detached(
-        "parent",
-        &["--with-ns", namespace],
-        &["/bin/sh", "-c", PARENT],
-    );
+fn children_die_with_init(node: &Node, run: &[String]) {
+    node.ctr(run).ok();
     poll::until("the children run", || {
         let members = leaks::members(node.namespace(), "parent");
         if members.len() >= 3 {
@@ -44,13 +40,29 @@ fn children_die_with_init(node: &Node, namespace: &str) {
 
 fn a_shared_pid_namespace_loses_the_children_with_init(node: &mut Node) {
     let pid = node.run_detached("owner", &[], &["/bin/sleep", "1000"]);
-    children_die_with_init(node, &format!("pid:/proc/{pid}/ns/pid"));
+    let namespace = format!("pid:/proc/{pid}/ns/pid");
+    children_die_with_init(
+        node,
+        &node.run_args(
+            "parent",
+            &["--detach", "--with-ns", &namespace],
+            &["/bin/sh", "-c", PARENT],
+        ),
+    );
     assert_eq!(node.task("owner").unwrap(), (pid, "RUNNING".to_owned()));
     assert_eq!(node.destroy("owner"), 137);
 }
 
 fn the_host_pid_namespace_loses_the_children_with_init(node: &mut Node) {
-    children_die_with_init(node, "pid:/proc/1/ns/pid");
+    children_die_with_init(
+        node,
+        &node.run_spec_args(
+            "parent",
+            &["--detach"],
+            &["/bin/sh", "-c", PARENT],
+            without_pid_namespace,
+        ),
+    );
 }
 
 fn a_user_namespace_maps_root(node: &mut Node) {

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -28,9 +27,10 @@ pub struct Footprint {
     pub fifos: Option<PathBuf>,
 }
 
-/// Waits until nothing is left, for a while: the shim ends after its last answer. Returns what stays.
+/// Waits until nothing is left: a shim ends after its last answer, and one that was never asked for anything, some time after its start.
+/// Returns what stays.
 pub fn settle(footprint: &Footprint) -> Vec<String> {
-    let settled = poll::within(Duration::from_secs(15), || {
+    let settled = poll::within(poll::DEADLINE, || {
         let found = find(footprint);
         if found.is_empty() {
             Ok(())

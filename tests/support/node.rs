@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once, OnceLock};
 
+use serde_json::{Value, json};
+
 use super::ctr::{self, Output, Running};
 use super::leaks::{self, Footprint};
 use super::{poll, rootfs};
@@ -141,7 +143,7 @@ pub struct Node {
     containerd: Option<Child>,
     groupings: Mutex<BTreeSet<String>>,
     image: OnceLock<()>,
-    interrupted: bool,
+    fifos_are_orphans: bool,
     finished: bool,
 }
 
@@ -171,7 +173,7 @@ impl Node {
             containerd: None,
             groupings: Mutex::default(),
             image: OnceLock::new(),
-            interrupted: false,
+            fifos_are_orphans: false,
             finished: false,
         };
         node.restart();
@@ -218,7 +220,12 @@ impl Node {
         let mut child = self.containerd.take().expect("containerd runs");
         child.kill().unwrap();
         child.wait().unwrap();
-        self.interrupted = true;
+        self.orphan_fifos();
+    }
+
+    /// Says that who made the fifos will not be there to remove them: they are `ctr`'s, and no shim's to touch.
+    pub fn orphan_fifos(&mut self) {
+        self.fifos_are_orphans = true;
     }
 
     /// Starts containerd over what the last one left, and waits until it answers.
@@ -293,6 +300,29 @@ impl Node {
     pub fn run_image_args(&self, id: &str, flags: &[&str], command: &[&str]) -> Vec<String> {
         self.image.get_or_init(|| super::image::import(self));
         self.args("run", &[flags, &[super::image::NAME]].concat(), id, command)
+    }
+
+    /// The arguments of a `ctr run` of `command` as container `id` by a specification that `edit` has changed.
+    pub fn run_spec_args(
+        &self,
+        id: &str,
+        flags: &[&str],
+        command: &[&str],
+        edit: impl FnOnce(&mut Value),
+    ) -> Vec<String> {
+        let mut spec: Value = serde_json::from_str(&self.ctr(&["oci", "spec"]).ok()).unwrap();
+        spec["process"]["args"] = json!(command);
+        spec["root"] = json!({"path": self.rootfs()});
+        spec["linux"]["cgroupsPath"] = json!(format!("/{}/{id}", self.namespace));
+        edit(&mut spec);
+        let path = self.dir.join(format!("{id}.json"));
+        fs::write(&path, spec.to_string()).unwrap();
+        self.args(
+            "run",
+            &[flags, &["--config", path.to_str().unwrap()]].concat(),
+            id,
+            &[],
+        )
     }
 
     fn args(&self, verb: &str, flags: &[&str], id: &str, command: &[&str]) -> Vec<String> {
@@ -474,7 +504,9 @@ impl Node {
     pub fn log_tail(&self) -> String {
         let log = fs::read(self.dir.join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = text.lines().collect();
+        // Some 60 lines of each start tell which plugins are loaded or skipped.
+        let noise = |line: &&str| line.contains("level=info") && line.contains("plugin");
+        let lines: Vec<&str> = text.lines().filter(|line| !noise(line)).collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
@@ -485,8 +517,7 @@ impl Node {
             namespace: self.namespace.clone(),
             groupings: self.groupings.lock().unwrap().clone(),
             containerd: self.containerd.as_ref().map(Child::id),
-            // A killed containerd takes ctr down with it, and it is ctr that removes the fifos.
-            fifos: if self.interrupted {
+            fifos: if self.fifos_are_orphans {
                 None
             } else {
                 Some(self.dir.join("fifo"))
@@ -586,4 +617,12 @@ path = "{dir}/opt"
 /// Creates an empty file: the sign that containers of these tests wait for.
 pub fn touch(path: &Path) {
     File::create(path).unwrap();
+}
+
+/// Takes the container's own pid namespace out of a specification: it then shares the host's.
+pub fn without_pid_namespace(spec: &mut Value) {
+    spec["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|namespace| namespace["type"] != "pid");
 }
