@@ -19,9 +19,10 @@ use super::error::ShimError;
 use super::registry::Registry;
 use super::task::{Command, Key, NewExec, Reply};
 use crate::config::ShimOptions;
-use crate::oci::CheckpointArgs;
 use crate::oci::command::KillScope;
+use crate::oci::{self, CheckpointArgs};
 use crate::types::event::TaskIo;
+use crate::types::id::MAX_ID_LEN;
 use crate::types::{ContainerId, ExecId, Pid, Signal, Stdio};
 
 /// A task to be created, and where the answer goes.
@@ -41,7 +42,11 @@ type Answer<T> = Result<T, ShimError>;
 
 impl Service {
     async fn ask<T>(&self, id: &str, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
-        let id = container_id(id)?;
+        // What is no identifier is nobody's.
+        let id = ContainerId::new(id).map_err(|_| ShimError::NotFound {
+            what: "task",
+            id: id.chars().take(MAX_ID_LEN).collect(),
+        })?;
         let commands = self.registry.commands(&id)?;
         let gone = || ShimError::NotFound {
             what: "task",
@@ -238,7 +243,8 @@ impl Service {
     /// `Update`.
     pub async fn update(self: Arc<Self>, request: api::UpdateTaskRequest) -> Answer<Empty> {
         let resources = request.resources.into_option().unwrap_or_default();
-        json_object("resources", &resources)?;
+        oci::resources::check(&resources.value)
+            .map_err(|error| field("resources", format!("no LinuxResources: {error}")))?;
         self.ask(&request.id, |reply| Command::Update(resources.value, reply))
             .await
             .map(empty)
@@ -301,26 +307,16 @@ fn field(field: &'static str, reason: impl Into<String>) -> ShimError {
     }
 }
 
-fn container_id(id: &str) -> Answer<ContainerId> {
-    ContainerId::new(id).map_err(|source| ShimError::Id {
-        what: "task",
-        source,
-    })
-}
-
+/// The process that a call is for. What is no identifier is nobody's.
 fn exec_key(exec: &str) -> Answer<Key> {
     if exec.is_empty() {
-        Ok(None)
-    } else {
-        exec_id(exec).map(Some)
+        return Ok(None);
     }
-}
-
-fn exec_id(exec: &str) -> Answer<ExecId> {
-    ExecId::new(exec).map_err(|source| ShimError::Id {
-        what: "exec",
-        source,
-    })
+    let not_found = |_| ShimError::NotFound {
+        what: "process",
+        id: exec.chars().take(MAX_ID_LEN).collect(),
+    };
+    ExecId::new(exec).map(Some).map_err(not_found)
 }
 
 /// Checks that `any` carries a JSON object, and gives it parsed.
@@ -337,7 +333,10 @@ fn json_object(
 }
 
 fn create_request(request: api::CreateTaskRequest) -> Answer<CreateRequest> {
-    let id = container_id(&request.id)?;
+    let id = ContainerId::new(&request.id).map_err(|source| ShimError::Id {
+        what: "task",
+        source,
+    })?;
     let bundle = PathBuf::from(&request.bundle);
     if !bundle.is_absolute() || request.bundle.contains('\0') {
         return Err(field("bundle", format!("{bundle:?} is no absolute path")));
@@ -382,7 +381,10 @@ fn create_request(request: api::CreateTaskRequest) -> Answer<CreateRequest> {
 }
 
 fn new_exec(request: &api::ExecProcessRequest) -> Answer<NewExec> {
-    let id = exec_id(&request.exec_id)?;
+    let id = ExecId::new(&request.exec_id).map_err(|source| ShimError::Id {
+        what: "exec",
+        source,
+    })?;
     let stdio = Stdio::parse(
         request.terminal,
         &request.stdin,
@@ -391,6 +393,10 @@ fn new_exec(request: &api::ExecProcessRequest) -> Answer<NewExec> {
     )?;
     let mut process = json_object("spec", request.spec.get_or_default())?;
     // The stdio is the request's; a spec that disagrees would leave the process without its terminal.
+    let args = process.get("args").and_then(serde_json::Value::as_array);
+    if args.is_none_or(Vec::is_empty) {
+        return Err(field("spec", "has no args"));
+    }
     process.insert("terminal".to_owned(), request.terminal.into());
     let process = serde_json::to_vec(&process).map_err(|error| field("spec", error.to_string()))?;
     let io = TaskIo {
@@ -411,7 +417,7 @@ fn checkpoint_args(request: &api::CheckpointTaskRequest) -> Answer<CheckpointArg
     let options = match request
         .options
         .as_ref()
-        .filter(|any| !any.type_url.is_empty())
+        .filter(|any| !any.type_url.is_empty() || !any.value.is_empty())
     {
         None => CheckpointOptions::default(),
         Some(any)

@@ -93,6 +93,11 @@ impl Task {
 
     /// Feeds a request to the process's life and starts the call that follows, or answers why not.
     fn request(&mut self, key: &Key, input: Input, pending: Pending) {
+        if let (Some(_), Input::Start) = (key, input)
+            && let Err(denied) = self.init.state.permits(role(&None), Permit::Exec)
+        {
+            return refuse(pending, denied.into());
+        }
         match self.process(key) {
             Ok(process) => process.pending = Some(pending),
             Err(error) => return refuse(pending, error),
