@@ -28,7 +28,7 @@ const OBEDIENT: &str = "while [ ! -e /go ]; do sleep 0.05; done; exit 7";
 /// Some moment within `limit`, from the clock: no two runs interrupt at the same points. Printed, for a failure to show it.
 fn some_moment(limit: Duration) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let moment = limit.mul_f64(f64::from(now.subsec_nanos() / 1000 % 1000) / 1000.0);
+    let moment = limit.mul_f64(f64::from(now.subsec_micros() % 1000) / 1000.0);
     println!("interrupted after {moment:?}");
     moment
 }

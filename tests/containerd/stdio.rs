@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::node::Node;
+use crate::support::node::{Node, touch};
 use crate::support::{ctr, poll};
 
 on_every_containerd![
@@ -20,6 +21,7 @@ on_every_containerd![
     an_exec_can_have_a_terminal,
     stdin_is_piped_through_and_closed,
     a_hundred_megabytes_arrive_byte_for_byte,
+    the_last_bytes_reach_a_slow_reader,
     a_log_uri_can_be_a_file,
     a_log_uri_can_be_a_program,
     a_log_uri_of_an_unknown_scheme_is_refused,
@@ -186,36 +188,63 @@ fn stdin_is_piped_through_and_closed(node: &mut Node) {
     );
 }
 
+/// One line of what [`flood`] says over and over.
+const LINE: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz\n";
+
+/// Runs a container that says `length` bytes, then what `then` adds; hands each piece that `ctr` gives on to `take`.
+fn flood(node: &Node, length: usize, then: &str, mut take: impl FnMut(&[u8]) + Send) {
+    let line = std::str::from_utf8(LINE).unwrap().trim_end();
+    let script = format!("yes {line} | head -c {length}{then}");
+    let args = node.run_args("flood", &["--rm"], &["/bin/sh", "-c", &script]);
+    let mut command = node.ctr_command(&args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stream = child.stdout.take().unwrap();
+    let status = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = vec![0; 1 << 16];
+            while let count @ 1.. = stream.read(&mut buffer).unwrap() {
+                take(&buffer[..count]);
+            }
+        });
+        ctr::end(&mut child).expect("ctr ends")
+    });
+    assert_eq!(status.code(), Some(0));
+}
+
 fn a_hundred_megabytes_arrive_byte_for_byte(node: &mut Node) {
     const LENGTH: usize = 100 * 1000 * 1000;
-    let script = format!("yes 0123456789abcdefghijklmnopqrstuvwxyz | head -c {LENGTH}");
-    let args = node.run_args("flood", &["--rm"], &["/bin/sh", "-c", &script]);
-    let mut child = node
-        .ctr_command(&args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
-    let mut stream = child.stdout.take().unwrap();
-    let reader = thread::spawn(move || {
-        let (mut digest, mut length, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-        while let count @ 1.. = stream.read(&mut buffer).unwrap() {
-            digest.update(&buffer[..count]);
-            length += count;
-        }
-        (length, digest.finalize())
-    });
-    let mut expected = Sha256::new();
-    let line = b"0123456789abcdefghijklmnopqrstuvwxyz\n";
-    for start in (0..LENGTH).step_by(line.len()) {
-        expected.update(&line[..line.len().min(LENGTH - start)]);
+    let (mut said, mut heard, mut length) = (Sha256::new(), Sha256::new(), 0);
+    for start in (0..LENGTH).step_by(LINE.len()) {
+        said.update(&LINE[..LINE.len().min(LENGTH - start)]);
     }
-    let status = ctr::end(&mut child).expect("ctr ends");
-    let (length, digest) = reader.join().unwrap();
+    // ctr deletes a task that has ended without waiting for what it has still to read: the container ends when all is read.
+    let go = node.rootfs().join("go");
+    flood(
+        node,
+        LENGTH,
+        "; while [ ! -e /go ]; do sleep 0.05; done",
+        |bytes| {
+            heard.update(bytes);
+            length += bytes.len();
+            if length >= LENGTH {
+                touch(&go);
+            }
+        },
+    );
     assert_eq!(length, LENGTH);
-    assert!(digest == expected.finalize(), "the bytes differ");
-    assert_eq!(status.code(), Some(0));
+    assert!(heard.finalize() == said.finalize(), "the bytes differ");
+}
+
+fn the_last_bytes_reach_a_slow_reader(node: &mut Node) {
+    const LENGTH: usize = 3 * 1000 * 1000;
+    let mut length = 0;
+    flood(node, LENGTH, "", |bytes| {
+        length += bytes.len();
+        // The slowness is what is tested: the container has ended long before its output is read.
+        thread::sleep(Duration::from_millis(4));
+    });
+    assert_eq!(length, LENGTH);
 }
 
 fn wait_for_content(path: &Path, content: &str) {

@@ -67,6 +67,7 @@ fn find(footprint: &Footprint) -> Vec<String> {
         found.extend(
             entries(&tasks)
                 .into_iter()
+                .filter(|path| !is_hidden(path))
                 .map(|path| format!("bundle {}", path.display())),
         );
     }
@@ -219,6 +220,14 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir)
         .map(|found| found.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default()
+}
+
+/// containerd hides a bundle before it removes it, and never looks at it again if it dies in between
+/// (containerd's core/runtime/v2/bundle.go, `atomicDelete`).
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with('.'))
 }
 
 fn mounts(footprint: &Footprint) -> Vec<PathBuf> {

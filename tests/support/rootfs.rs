@@ -13,7 +13,7 @@ pub fn busybox(dir: &Path) {
     }
     let busybox = dir.join("bin/busybox");
     std::fs::copy("/bin/busybox", &busybox).expect("Debian's package busybox-static is installed");
-    let applets = Command::new(&busybox).arg("--list").output().unwrap();
+    let applets = Command::new("/bin/busybox").arg("--list").output().unwrap();
     for applet in String::from_utf8(applets.stdout)
         .unwrap()
         .lines()
