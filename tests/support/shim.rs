@@ -8,7 +8,8 @@ use crate::events::Events;
 use crate::leaks;
 use crate::rootfs;
 use crate::rpc::*;
-use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Mount};
+use crate::spec::{mount, process, spec};
+use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::ttrpc::Code;
@@ -29,7 +30,9 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(last) if Instant::now() > end => panic!("{what}: not within {DEADLINE:?}; last: {last}"),
+            Err(last) if Instant::now() > end => {
+                panic!("{what}: not within {DEADLINE:?}; last: {last}")
+            }
             Err(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
@@ -41,7 +44,10 @@ static FORKS: RwLock<()> = RwLock::new(());
 
 /// The shim under test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("OUTLIVE_SHIM").map_or_else(|| env!("CARGO_BIN_EXE_containerd-shim-outlive-v2").into(), PathBuf::from)
+    std::env::var_os("OUTLIVE_SHIM").map_or_else(
+        || env!("CARGO_BIN_EXE_containerd-shim-outlive-v2").into(),
+        PathBuf::from,
+    )
 }
 
 /// One test's own directory, namespace, events endpoint and containers. Dropped, it ends them and checks for leaks.
@@ -102,7 +108,9 @@ impl Lab {
 
     /// The options that every container gets: a state directory of the OCI runtime that belongs to this test.
     pub fn options(&self) -> Options {
-        request!(Options { root: self.dir.join("runc").to_str().unwrap() })
+        request!(Options {
+            root: self.dir.join("runc").to_str().unwrap()
+        })
     }
 
     /// Where the OCI runtime keeps the containers of this test: the root of the options and the namespace.
@@ -112,13 +120,21 @@ impl Lab {
 
     /// A shim for a container `id` that will run `script`.
     pub fn shim(&self, id: &str, script: &str) -> Container {
-        self.shim_of(id, |spec| spec["process"]["args"] = json!(["/bin/sh", "-c", script]))
+        self.shim_of(id, |spec| {
+            spec["process"]["args"] = json!(["/bin/sh", "-c", script])
+        })
     }
 
     /// The same with the bundle's configuration changed by `change`.
     pub fn shim_of(&self, id: &str, change: impl FnOnce(&mut Value)) -> Container {
         let mut container = self.bundle(id, change);
-        let options = container.request.options.as_ref().unwrap().write_to_bytes().unwrap();
+        let options = container
+            .request
+            .options
+            .as_ref()
+            .unwrap()
+            .write_to_bytes()
+            .unwrap();
         let reply = self.start(&container, &options);
         assert!(reply.status.success(), "start: {reply:?}");
         container.set_socket(self, &socket_of(&reply.stdout));
@@ -143,10 +159,17 @@ impl Lab {
         std::fs::write(bundle.join("config.json"), spec.to_string()).unwrap();
         crate::fifo::make(&bundle.join("log"));
         self.read_log(&bundle.join("log"));
-        let mut request = request!(CreateTaskRequest { id: id, bundle: bundle.to_str().unwrap() });
+        let mut request = request!(CreateTaskRequest {
+            id: id,
+            bundle: bundle.to_str().unwrap()
+        });
         let source = self.dir.join("rootfs");
         request.rootfs = vec![mount("bind", source.to_str().unwrap(), &["rbind", "rw"])];
-        request.options = Some(any("containerd.runc.v1.Options", self.options().write_to_bytes().unwrap())).into();
+        request.options = Some(any(
+            "containerd.runc.v1.Options",
+            self.options().write_to_bytes().unwrap(),
+        ))
+        .into();
         let client = Client {
             socket: PathBuf::new(),
             service: self.service.clone(),
@@ -163,28 +186,48 @@ impl Lab {
     pub fn action(&self, container: &Container, action: &[&str]) -> Command {
         let grpc = self.dir.join("g.sock");
         let mut command = Command::new(binary());
-        command.current_dir(&container.bundle).args(["-namespace", &self.ns, "-id", &container.id, "-address"]).arg(&grpc);
-        command.args(["-publish-binary", "/bin/true"]).args(action).env("NAMESPACE", &self.ns);
-        command.env("TTRPC_ADDRESS", &self.events.socket).env("GRPC_ADDRESS", grpc).envs([("MAX_SHIM_VERSION", "2"), ("GOMAXPROCS", "2")]);
+        command
+            .current_dir(&container.bundle)
+            .args(["-namespace", &self.ns, "-id", &container.id, "-address"])
+            .arg(&grpc);
+        command
+            .args(["-publish-binary", "/bin/true"])
+            .args(action)
+            .env("NAMESPACE", &self.ns);
+        command
+            .env("TTRPC_ADDRESS", &self.events.socket)
+            .env("GRPC_ADDRESS", grpc)
+            .envs([("MAX_SHIM_VERSION", "2"), ("GOMAXPROCS", "2")]);
         command
     }
 
     /// Runs `start` and returns what it replied.
     pub fn start(&self, container: &Container, stdin: &[u8]) -> Output {
         let reply = output(self.action(container, &["start"]), stdin);
-        assert_eq!(String::from_utf8_lossy(&reply.stderr), "", "containerd reads stderr as part of the reply");
+        assert_eq!(
+            String::from_utf8_lossy(&reply.stderr),
+            "",
+            "containerd reads stderr as part of the reply"
+        );
         reply
     }
 
     /// Reads a log fifo for as long as the process lives, as containerd does.
     fn read_log(&self, fifo: &Path) {
         // Read-write: neither this open nor the shim's ever waits, and no EOF comes.
-        let mut log = OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_CLOEXEC).open(fifo).unwrap();
+        let mut log = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_CLOEXEC)
+            .open(fifo)
+            .unwrap();
         let text = self.log.clone();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count) = log.read(&mut buffer) {
-                text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+                text.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         });
     }
@@ -197,10 +240,16 @@ impl Lab {
     /// Ends every container and shim, and panics where anything is left.
     fn finish(&self) {
         let made = self.made.lock().unwrap().clone();
-        let pids: Vec<u32> = made.iter().filter_map(|made| leaks::listener(&made.task)).collect();
+        let pids: Vec<u32> = made
+            .iter()
+            .filter_map(|made| leaks::listener(&made.task))
+            .collect();
         for Made { task, .. } in &made {
             // Ended ones answer NotFound: that is where this loop wants them.
-            let running = leaks::listener(task).is_some() && task.delete().is_err_and(|failure| failure.code != Code::NOT_FOUND);
+            let running = leaks::listener(task).is_some()
+                && task
+                    .delete()
+                    .is_err_and(|failure| failure.code != Code::NOT_FOUND);
             if running {
                 task.resume().unwrap_or_default();
                 task.kill_all(9).unwrap_or_default();
@@ -217,13 +266,38 @@ impl Lab {
         for pid in pids {
             leaks::gone(pid);
         }
-        for Made { task, cgroup, runc_root } in &made {
-            assert!(!task.client.socket.exists(), "socket {:?} is left", task.client.socket);
-            assert!(!runc_root.join(&task.id).exists(), "the runtime's state of {} is left", task.id);
-            assert_eq!(leaks::cgroup_dirs(cgroup), Vec::<PathBuf>::new(), "cgroups are left");
+        for Made {
+            task,
+            cgroup,
+            runc_root,
+        } in &made
+        {
+            assert!(
+                !task.client.socket.exists(),
+                "socket {:?} is left",
+                task.client.socket
+            );
+            assert!(
+                !runc_root.join(&task.id).exists(),
+                "the runtime's state of {} is left",
+                task.id
+            );
+            assert_eq!(
+                leaks::cgroup_dirs(cgroup),
+                Vec::<PathBuf>::new(),
+                "cgroups are left"
+            );
         }
-        assert_eq!(leaks::mounts(&self.dir), Vec::<PathBuf>::new(), "mounts are left");
-        assert_eq!(leaks::processes(&self.ns), Vec::<String>::new(), "processes are left");
+        assert_eq!(
+            leaks::mounts(&self.dir),
+            Vec::<PathBuf>::new(),
+            "mounts are left"
+        );
+        assert_eq!(
+            leaks::processes(&self.ns),
+            Vec::<String>::new(),
+            "processes are left"
+        );
         for seen in self.events.seen() {
             assert_eq!(seen.namespace, self.ns, "{}", seen.line);
         }
@@ -233,7 +307,11 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let checked = if thread::panicking() {
-            eprintln!("events: {:#?}\nlog of the shims:\n{}", self.events.lines(), self.log());
+            eprintln!(
+                "events: {:#?}\nlog of the shims:\n{}",
+                self.events.lines(),
+                self.log()
+            );
             Ok(())
         } else {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.finish()))
@@ -241,7 +319,11 @@ impl Drop for Lab {
         self.events.down();
         leaks::sweep(&self.dir, &self.ns, &self.made.lock().unwrap());
         if let Err(panic) = checked {
-            eprintln!("events: {:#?}\nlog of the shims:\n{}", self.events.lines(), self.log());
+            eprintln!(
+                "events: {:#?}\nlog of the shims:\n{}",
+                self.events.lines(),
+                self.log()
+            );
             std::panic::resume_unwind(panic);
         }
     }
@@ -259,7 +341,9 @@ impl Container {
     }
 
     pub fn create(&self) -> Answer<u32> {
-        self.client.call("Create", &self.request).map(|answer: CreateTaskResponse| answer.pid)
+        self.client
+            .call("Create", &self.request)
+            .map(|answer: CreateTaskResponse| answer.pid)
     }
 
     /// The exec `id` of this task.
@@ -296,56 +380,34 @@ pub fn socket_of(reply: &[u8]) -> PathBuf {
         Ok(reply) => reply["address"].as_str().unwrap().to_owned(),
         Err(_) => text,
     };
-    PathBuf::from(address.strip_prefix("unix://").unwrap_or_else(|| panic!("address {address:?}")))
-}
-
-pub fn mount(kind: &str, source: &str, options: &[&str]) -> Mount {
-    let mut mount = request!(Mount { type_: kind, source: source });
-    mount.options = options.iter().map(|option| (*option).to_owned()).collect();
-    mount
+    PathBuf::from(
+        address
+            .strip_prefix("unix://")
+            .unwrap_or_else(|| panic!("address {address:?}")),
+    )
 }
 
 /// Runs a command to the end of its stdout and stderr; an action that leaves one of them to its daemon runs into the deadline.
 pub fn output(mut command: Command, stdin: &[u8]) -> Output {
     let fork = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let mut child = command.stdin(Pipe::piped()).stdout(Pipe::piped()).stderr(Pipe::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Pipe::piped())
+        .stdout(Pipe::piped())
+        .stderr(Pipe::piped())
+        .spawn()
+        .unwrap();
     drop(fork);
     // A program that does not read its stdin is in its right.
-    child.stdin.take().unwrap().write_all(stdin).unwrap_or_default();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(stdin)
+        .unwrap_or_default();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{command:?}: no end of its output")).unwrap()
-}
-
-/// The OCI `process` that runs `script`.
-pub fn process(script: &str) -> Value {
-    let capabilities = json!(["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETUID", "CAP_SETGID"]);
-    json!({
-        "user": {"uid": 0, "gid": 0},
-        "args": ["/bin/sh", "-c", script],
-        "env": ["PATH=/bin", "TERM=xterm"],
-        "cwd": "/",
-        "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
-        "noNewPrivileges": true,
-    })
-}
-
-fn spec(cgroup: &str) -> Value {
-    let namespaces: Vec<Value> = ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({"type": kind})).collect();
-    json!({
-        "ociVersion": "1.0.2",
-        "process": process("exec sleep 1000"),
-        "root": {"path": "rootfs"},
-        "hostname": "outlive",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666", "mode=0620", "gid=0"]},
-        ],
-        "linux": {
-            "namespaces": namespaces,
-            "cgroupsPath": cgroup,
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-        },
-    })
+    receiver
+        .recv_timeout(DEADLINE)
+        .unwrap_or_else(|_| panic!("{command:?}: no end of its output"))
+        .unwrap()
 }

@@ -2,7 +2,6 @@
 
 use crate::fifo::make;
 use crate::leaks;
-use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::{DeleteResponse, Status};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
@@ -20,7 +19,10 @@ fn a_legacy_start_is_answered_with_a_bare_address() {
     let reply = lab.start(&c, b"");
     let text = String::from_utf8(reply.stdout.clone()).unwrap();
     c.set_socket(&lab, &socket_of(&reply.stdout));
-    assert!(text.starts_with("unix:///run/containerd/s/") && text.trim_end().len() <= 107, "{text:?}");
+    assert!(
+        text.starts_with("unix:///run/containerd/s/") && text.trim_end().len() <= 107,
+        "{text:?}"
+    );
     // The same again finds the same shim.
     assert_eq!(lab.start(&c, b"").stdout, reply.stdout);
 }
@@ -60,7 +62,13 @@ fn the_shim_is_a_session_of_its_own_with_a_higher_oom_score() {
     let field = |number| leaks::stat(pid, number).unwrap();
     assert_eq!((field(5), field(7)), (pid.to_string(), "0".to_owned()));
     assert_ne!(field(6), leaks::stat(std::process::id(), 6).unwrap());
-    let score = |pid: &str| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse::<i32>().unwrap();
+    let score = |pid: &str| {
+        fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))
+            .unwrap()
+            .trim()
+            .parse::<i32>()
+            .unwrap()
+    };
     assert_eq!(score(&pid.to_string()), (score("self") + 1).min(1000));
 }
 
@@ -79,7 +87,13 @@ fn a_log_that_nobody_reads_or_that_is_missing_stops_nothing() {
         c.create().unwrap();
         c.start().unwrap();
         for number in 0..5 {
-            assert_eq!(c.exec_run(&format!("e{number}"), "exit 1").wait().unwrap().exit_status, 1);
+            assert_eq!(
+                c.exec_run(&format!("e{number}"), "exit 1")
+                    .wait()
+                    .unwrap()
+                    .exit_status,
+                1
+            );
         }
         assert_eq!(c.status(), Status::RUNNING);
     }
@@ -124,7 +138,10 @@ fn nothing_left(lab: &Lab, c: &Container) {
 fn delete_after_the_death_of_the_shim_ends_the_task_and_leaves_nothing() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    let (pid, exec) = (c.state().unwrap().pid, c.exec_run("e1", "exec sleep 1000").state().unwrap().pid);
+    let (pid, exec) = (
+        c.state().unwrap().pid,
+        c.exec_run("e1", "exec sleep 1000").state().unwrap().pid,
+    );
     kill_shim(&c);
     assert!(leaks::alive(pid), "the task outlives its shim");
     let answer = delete(&lab, &c);
@@ -145,7 +162,10 @@ fn delete_after_the_death_of_the_shim_reports_the_exit_that_was_recorded() {
     let pid = c.state().unwrap().pid;
     kill_shim(&c);
     let answer = delete(&lab, &c);
-    assert_eq!((answer.pid, answer.exit_status, answer.exited_at), (pid, 7, exit.exited_at));
+    assert_eq!(
+        (answer.pid, answer.exit_status, answer.exited_at),
+        (pid, 7, exit.exited_at)
+    );
     nothing_left(&lab, &c);
 }
 
@@ -161,10 +181,19 @@ fn info_tells_the_runtime_and_its_features() {
     let lab = Lab::new();
     let c = lab.bundle("c1", |_| ());
     let reply = output(lab.action(&c, &["-info"]), b"");
-    assert!(reply.status.success() && reply.stderr.is_empty(), "{reply:?}");
+    assert!(
+        reply.status.success() && reply.stderr.is_empty(),
+        "{reply:?}"
+    );
     let info = RuntimeInfo::parse_from_bytes(&reply.stdout).unwrap();
-    assert!(!info.name.is_empty() && !info.version.version.is_empty(), "{info}");
-    assert_eq!(info.features.type_url, "types.containerd.io/opencontainers/runtime-spec/1/features/Features");
+    assert!(
+        !info.name.is_empty() && !info.version.version.is_empty(),
+        "{info}"
+    );
+    assert_eq!(
+        info.features.type_url,
+        "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+    );
     let features: Value = serde_json::from_slice(&info.features.value).unwrap();
     assert!(features["ociVersionMax"].is_string(), "{features}");
 }
@@ -175,6 +204,9 @@ fn version_is_printed() {
     let c = lab.bundle("c1", |_| ());
     for flag in ["-v", "-version"] {
         let reply = output(lab.action(&c, &[flag]), b"");
-        assert!(reply.status.success() && String::from_utf8_lossy(&reply.stdout).contains("ersion"), "{reply:?}");
+        assert!(
+            reply.status.success() && String::from_utf8_lossy(&reply.stdout).contains("ersion"),
+            "{reply:?}"
+        );
     }
 }

@@ -3,7 +3,8 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
-use containerd_shim_protos::api::Status;
+use crate::spec::{mount, process};
+use containerd_shim_protos::api::{Empty, ExecProcessRequest, StateRequest, Status};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::Code::{self, *};
 use serde_json::json;
@@ -18,16 +19,22 @@ fn task_calls(p: &Process) -> Vec<(&'static str, Answer<String>)> {
     init.exec_id = String::new();
     let mut exec = p.clone();
     exec.exec_id = "new".to_owned();
-    let mut calls = process_calls(&init);
-    calls.extend([
+    let mut calls = vec![
         ("Pids", text(p.pids())),
         ("Pause", text(p.pause())),
         ("Resume", text(p.resume())),
         ("Checkpoint", text(p.checkpoint("/tmp/none", None))),
-        ("Exec", text(exec.add(&process("exit 0"), &Stdio::default()))),
-        ("Update", text(p.update(Some(resources(&json!({"pids": {"limit": 7}})))))),
+        (
+            "Exec",
+            text(exec.add(&process("exit 0"), &Stdio::default())),
+        ),
+        (
+            "Update",
+            text(p.update(Some(resources(&json!({"pids": {"limit": 7}}))))),
+        ),
         ("Stats", text(p.stats())),
-    ]);
+    ];
+    calls.extend(process_calls(&init));
     calls
 }
 
@@ -36,22 +43,36 @@ fn process_calls(p: &Process) -> Vec<(&'static str, Answer<String>)> {
     vec![
         ("State", text(p.state())),
         ("Start", text(p.start())),
-        ("Delete", text(p.delete())),
         ("Kill", text(p.kill(9))),
         ("ResizePty", text(p.resize(80, 25))),
         ("CloseIO", text(p.close_stdin())),
         ("Wait", text(p.wait())),
+        ("Delete", text(p.delete())),
     ]
 }
 
 /// Ids that no container has, and whether they are identifiers at all.
 fn strangers() -> [(String, bool); 5] {
-    [("nope".to_owned(), true), (String::new(), false), ("../c1".to_owned(), false), ("c1/".to_owned(), false), ("x".repeat(10_000), false)]
+    [
+        ("nope".to_owned(), true),
+        (String::new(), false),
+        ("../c1".to_owned(), false),
+        ("c1/".to_owned(), false),
+        ("x".repeat(10_000), false),
+    ]
 }
 
 fn malformed() -> [Any; 4] {
     let garbage = vec![0xff; 64];
-    [any("", garbage.clone()), any("no.such.Type", garbage.clone()), any("containerd.runc.v1.Options", garbage.clone()), any("types.containerd.io/opencontainers/runtime-spec/1/Process", garbage)]
+    [
+        any("", garbage.clone()),
+        any("no.such.Type", garbage.clone()),
+        any("containerd.runc.v1.Options", garbage.clone()),
+        any(
+            "types.containerd.io/opencontainers/runtime-spec/1/Process",
+            garbage,
+        ),
+    ]
 }
 
 #[test]
@@ -62,9 +83,16 @@ fn an_unknown_task_is_not_found_by_every_call() {
     for (id, is_identifier) in strangers() {
         for (call, answer) in task_calls(&c.client.process(&id, "")) {
             let code = code(answer);
-            assert!(code == NOT_FOUND || (!is_identifier && code == INVALID_ARGUMENT), "{call} of {id:.20?}: {code:?}");
+            assert!(
+                code == NOT_FOUND || (!is_identifier && code == INVALID_ARGUMENT),
+                "{call} of {id:.20?}: {code:?}"
+            );
         }
-        assert_eq!((c.state().unwrap(), c.pids().unwrap()), before, "after {id:.20?}");
+        assert_eq!(
+            (c.state().unwrap(), c.pids().unwrap()),
+            before,
+            "after {id:.20?}"
+        );
     }
 }
 
@@ -76,7 +104,10 @@ fn an_unknown_exec_is_not_found_by_every_call() {
     for (id, is_identifier) in strangers().into_iter().filter(|(id, _)| !id.is_empty()) {
         for (call, answer) in process_calls(&c.exec(&id)) {
             let code = code(answer);
-            assert!(code == NOT_FOUND || (!is_identifier && code == INVALID_ARGUMENT), "{call} of {id:.20?}: {code:?}");
+            assert!(
+                code == NOT_FOUND || (!is_identifier && code == INVALID_ARGUMENT),
+                "{call} of {id:.20?}: {code:?}"
+            );
         }
     }
     assert_eq!((c.state().unwrap(), c.pids().unwrap()), before);
@@ -101,7 +132,10 @@ fn refuses_create(lab: &Lab, change: impl FnOnce(&mut Container)) -> Code {
     change(&mut c);
     let code = code(c.create());
     assert_eq!(crate::rpc::code(c.state()), NOT_FOUND);
-    assert_eq!(crate::rpc::code(c.client.process(&c.request.id, "").state()), NOT_FOUND);
+    assert_eq!(
+        crate::rpc::code(c.client.process(&c.request.id, "").state()),
+        NOT_FOUND
+    );
     assert_eq!(leaks::mounts(&lab.dir).len(), 0);
     // The shim is as good as before.
     c.request = good;
@@ -112,7 +146,10 @@ fn refuses_create(lab: &Lab, change: impl FnOnce(&mut Container)) -> Code {
 
 #[test]
 fn create_refuses_what_is_no_identifier() {
-    for (id, _) in strangers().into_iter().filter(|(_, is_identifier)| !is_identifier) {
+    for (id, _) in strangers()
+        .into_iter()
+        .filter(|(_, is_identifier)| !is_identifier)
+    {
         let code = refuses_create(&Lab::new(), |c| c.request.id.clone_from(&id));
         assert_eq!(code, INVALID_ARGUMENT, "{id:.20?}");
     }
@@ -120,8 +157,14 @@ fn create_refuses_what_is_no_identifier() {
 
 #[test]
 fn create_refuses_a_bundle_that_is_relative_missing_or_empty() {
-    assert_eq!(refuses_create(&Lab::new(), |c| c.request.bundle = "c1".to_owned()), INVALID_ARGUMENT);
-    assert_eq!(refuses_create(&Lab::new(), |c| c.request.bundle.clear()), INVALID_ARGUMENT);
+    assert_eq!(
+        refuses_create(&Lab::new(), |c| c.request.bundle = "c1".to_owned()),
+        INVALID_ARGUMENT
+    );
+    assert_eq!(
+        refuses_create(&Lab::new(), |c| c.request.bundle.clear()),
+        INVALID_ARGUMENT
+    );
     refuses_create(&Lab::new(), |c| c.request.bundle.push_str("/none"));
     let lab = Lab::new();
     let empty = lab.dir.join("empty");
@@ -132,7 +175,9 @@ fn create_refuses_a_bundle_that_is_relative_missing_or_empty() {
 #[test]
 fn create_refuses_malformed_options() {
     for options in malformed() {
-        let code = refuses_create(&Lab::new(), |c| c.request.options = Some(options.clone()).into());
+        let code = refuses_create(&Lab::new(), |c| {
+            c.request.options = Some(options.clone()).into()
+        });
         assert_eq!(code, INVALID_ARGUMENT, "{options:?}");
     }
 }
@@ -143,23 +188,45 @@ fn exec_refuses_a_malformed_spec() {
     let c = lab.run("c1", "exec sleep 1000");
     let exec = c.exec("e1");
     let process_url = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-    let more = [None, Some(any(process_url, "{}")), Some(any(process_url, "{")), Some(any(process_url, r#"{"args": []}"#))];
+    let more = [
+        None,
+        Some(any(process_url, "{}")),
+        Some(any(process_url, "{")),
+        Some(any(process_url, r#"{"args": []}"#)),
+    ];
     for spec in malformed().into_iter().map(Some).chain(more) {
-        assert_eq!(code(exec.add_any(spec.clone(), &Stdio::default())), INVALID_ARGUMENT, "{spec:?}");
+        assert_eq!(
+            code(exec.add_any(spec.clone(), &Stdio::default())),
+            INVALID_ARGUMENT,
+            "{spec:?}"
+        );
         assert_eq!(code(exec.state()), NOT_FOUND);
     }
     assert_eq!(c.exec_run("e1", "exit 6").wait().unwrap().exit_status, 6);
-    assert_eq!(lab.events.lines().iter().filter(|line| line.starts_with("exec-added")).count(), 1);
+    assert_eq!(
+        lab.events
+            .lines()
+            .iter()
+            .filter(|line| line.starts_with("exec-added"))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn exec_refuses_what_is_no_identifier() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    for (id, _) in strangers().into_iter().filter(|(_, is_identifier)| !is_identifier) {
+    for (id, _) in strangers()
+        .into_iter()
+        .filter(|(_, is_identifier)| !is_identifier)
+    {
         let code = code(c.exec(&id).add(&process("exit 0"), &Stdio::default()));
         // The empty exec id is init's, which exists.
-        assert!(code == INVALID_ARGUMENT || (id.is_empty() && code == ALREADY_EXISTS), "{id:.20?}: {code:?}");
+        assert!(
+            code == INVALID_ARGUMENT || (id.is_empty() && code == ALREADY_EXISTS),
+            "{id:.20?}: {code:?}"
+        );
     }
     assert_eq!(c.pids().unwrap().len(), 1);
 }
@@ -171,8 +238,16 @@ fn update_refuses_malformed_resources() {
     let limit = |c: &Container| leaks::cgroup_file(&c.cgroup, "pids/pids.max", "pids.max");
     let before = limit(&c);
     let wrong_type = resources(&json!({"pids": {"limit": "many"}}));
-    for resources in malformed().into_iter().map(Some).chain([None, Some(resources(&json!([]))), Some(wrong_type)]) {
-        assert_eq!(code(c.update(resources.clone())), INVALID_ARGUMENT, "{resources:?}");
+    for resources in malformed().into_iter().map(Some).chain([
+        None,
+        Some(resources(&json!([]))),
+        Some(wrong_type),
+    ]) {
+        assert_eq!(
+            code(c.update(resources.clone())),
+            INVALID_ARGUMENT,
+            "{resources:?}"
+        );
     }
     assert_eq!((limit(&c), c.status()), (before, Status::RUNNING));
 }
@@ -182,7 +257,10 @@ fn checkpoint_refuses_malformed_options() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     for options in malformed() {
-        assert_eq!(code(c.checkpoint(&lab.dir.join("image").display().to_string(), Some(options))), INVALID_ARGUMENT);
+        assert_eq!(
+            code(c.checkpoint(&lab.dir.join("image").display().to_string(), Some(options))),
+            INVALID_ARGUMENT
+        );
     }
     assert_eq!(c.status(), Status::RUNNING);
 }
@@ -192,15 +270,20 @@ fn an_unknown_method_or_service_is_an_error_and_harms_nothing() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     let body = request!(StateRequest { id: "c1" });
-    let answer: Answer<containerd_shim_protos::api::Empty> = c.client.call("NoSuchMethod", &body);
+    let answer: Answer<Empty> = c.client.call("NoSuchMethod", &body);
     answer.unwrap_err();
     let mut stranger = c.client.clone();
     stranger.service = "no.such.Service".to_owned();
-    stranger.call::<containerd_shim_protos::api::Empty>("State", &body).unwrap_err();
+    stranger.call::<Empty>("State", &body).unwrap_err();
     assert_eq!(c.status(), Status::RUNNING);
 }
 
-use containerd_shim_protos::api::StateRequest;
+fn show(what: &str, answer: Answer<String>) {
+    match answer {
+        Ok(answer) => println!("| {what} | OK | {answer} |"),
+        Err(Failure { code, message }) => println!("| {what} | {code:?} | {message:.220} |"),
+    }
+}
 
 /// For comparison with containerd's own shim (OUTLIVE_SHIM): prints what each wrong call is answered.
 #[test]
@@ -208,21 +291,32 @@ use containerd_shim_protos::api::StateRequest;
 fn table() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    let show = |what: &str, answer: Answer<String>| match answer {
-        Ok(answer) => println!("| {what} | OK | {answer} |"),
-        Err(Failure { code, message }) => println!("| {what} | {code:?} | {message:.220} |"),
-    };
-    for (id, _) in strangers() {
+    for (id, _) in strangers().into_iter().take(3) {
         let all = task_calls(&c.client.process(&id, ""));
-        all.into_iter().for_each(|(call, answer)| show(&format!("{call} id={id:.8?}"), answer));
+        all.into_iter()
+            .for_each(|(call, answer)| show(&format!("{call} id={id:.8?}"), answer));
     }
-    process_calls(&c.exec("nope")).into_iter().for_each(|(call, answer)| show(&format!("{call} exec=nope"), answer));
-    for (number, bad) in malformed().into_iter().map(Some).chain([None]).enumerate() {
+    process_calls(&c.exec("nope"))
+        .into_iter()
+        .for_each(|(call, answer)| show(&format!("{call} exec=nope"), answer));
+    for (number, bad) in malformed().into_iter().map(Some).enumerate() {
         let kind = bad.as_ref().map_or("none", |bad| &bad.type_url).to_owned();
-        show(&format!("Exec spec={kind:?}"), text(c.exec(&format!("m{number}")).add_any(bad.clone(), &Stdio::default())));
-        show(&format!("  Start of it, {kind:?}"), text(c.exec(&format!("m{number}")).start()));
+        show(
+            &format!("Exec spec={kind:?}"),
+            text(
+                c.exec(&format!("m{number}"))
+                    .add_any(bad.clone(), &Stdio::default()),
+            ),
+        );
+        show(
+            &format!("  Start of it, {kind:?}"),
+            text(c.exec(&format!("m{number}")).start()),
+        );
         show(&format!("Update {kind:?}"), text(c.update(bad.clone())));
-        show(&format!("Checkpoint {kind:?}"), text(c.checkpoint("/tmp/none/x", bad.clone())));
+        show(
+            &format!("Checkpoint {kind:?}"),
+            text(c.checkpoint("/tmp/none/x", bad.clone())),
+        );
         let mut other = lab.bundle(&format!("o{number}"), |_| ());
         other.set_socket(&lab, &c.client.socket);
         other.request.options = bad.into();
@@ -230,16 +324,22 @@ fn table() {
         text(other.delete()).unwrap_or_default();
     }
     for id in ["", "../x", "a/b"] {
-        show(&format!("Exec exec={id:?}"), text(c.exec(id).add(&process("exit 0"), &Stdio::default())));
+        show(
+            &format!("Exec exec={id:?}"),
+            text(c.exec(id).add(&process("exit 0"), &Stdio::default())),
+        );
     }
-    let edits: [(&str, fn(&mut Container)); 7] = [
+    type Edit = (&'static str, fn(&mut Container));
+    let edits: [Edit; 7] = [
         ("id empty", |c| c.request.id.clear()),
         ("id ../x", |c| c.request.id = "../x".to_owned()),
         ("id 10000", |c| c.request.id = "x".repeat(10_000)),
         ("bundle relative", |c| c.request.bundle = "b".to_owned()),
         ("bundle missing", |c| c.request.bundle.push_str("/none")),
         ("scheme", |c| c.request.stdout = "ftp:///x".to_owned()),
-        ("mount type", |c| c.request.rootfs = vec![mount("nosuchfs", "none", &[])]),
+        ("mount type", |c| {
+            c.request.rootfs = vec![mount("nosuchfs", "none", &[])]
+        }),
     ];
     for (number, (what, edit)) in edits.into_iter().enumerate() {
         let mut other = lab.bundle(&format!("b{number}"), |_| ());
@@ -247,6 +347,14 @@ fn table() {
         edit(&mut other);
         show(&format!("Create {what}"), text(other.create()));
     }
+}
+
+/// The same for calls that come at the wrong time.
+#[test]
+#[ignore = "prints a table"]
+fn table_of_wrong_states() {
+    let lab = Lab::new();
+    let c = lab.run("c1", "exec sleep 1000");
     for signal in [0, 65, 999] {
         show(&format!("Kill {signal}"), text(c.kill(signal)));
     }
@@ -256,12 +364,20 @@ fn table() {
     show("Resume running", text(c.resume()));
     c.pause().unwrap();
     show("Pause paused", text(c.pause()));
-    show("Exec paused", text(c.exec("paused").add(&process("exit 0"), &Stdio::default())));
+    show(
+        "Exec paused",
+        text(c.exec("paused").add(&process("exit 0"), &Stdio::default())),
+    );
     show("Start paused", text(c.start()));
     show("Delete paused", text(c.delete()));
     c.resume().unwrap();
-    c.exec("added").add(&process("exit 0"), &Stdio::default()).unwrap();
-    show("Exec id used", text(c.exec("added").add(&process("exit 0"), &Stdio::default())));
+    c.exec("added")
+        .add(&process("exit 0"), &Stdio::default())
+        .unwrap();
+    show(
+        "Exec id used",
+        text(c.exec("added").add(&process("exit 0"), &Stdio::default())),
+    );
     show("Kill exec not started", text(c.exec("added").kill(9)));
     let done = c.exec_run("done", "exit 0");
     done.wait().unwrap();
@@ -269,8 +385,17 @@ fn table() {
     show("Start exec again", text(done.start()));
     c.kill(9).unwrap();
     c.wait().unwrap();
-    for (call, answer) in task_calls(&c).into_iter().filter(|(call, _)| *call != "Delete") {
+    show("Start exec, init stopped", text(c.exec("added").start()));
+    for (call, answer) in task_calls(&c) {
         show(&format!("{call} stopped"), answer);
     }
-    show("Start exec, init stopped", text(c.exec("added").start()));
+    // containerd's shim dies of this one, so it comes last.
+    let body = request!(ExecProcessRequest {
+        id: "c1",
+        exec_id: "none"
+    });
+    println!(
+        "| Exec without spec | {:?} |",
+        c.client.try_call::<Empty>("Exec", &body)
+    );
 }

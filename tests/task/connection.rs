@@ -3,6 +3,7 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::*;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -16,8 +17,16 @@ use std::time::Duration;
 fn garbage_on_the_socket_kills_nothing() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    let mut noise: Vec<u8> = (0..100_000_u32).map(|number| u8::try_from(number.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
-    let mut frames = vec![vec![0xff; 64], vec![0; 10], b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0, 0, 0], Vec::new()];
+    let mut noise: Vec<u8> = (0..100_000_u32)
+        .map(|number| u8::try_from(number.wrapping_mul(2_654_435_761) >> 24).unwrap())
+        .collect();
+    let mut frames = vec![
+        vec![0xff; 64],
+        vec![0; 10],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0, 0, 0],
+        Vec::new(),
+    ];
     let mut frame = Vec::new();
     write_frame(&mut frame, 1, 1, &[0xff; 32]).unwrap();
     frames.push(frame.clone());
@@ -33,8 +42,11 @@ fn garbage_on_the_socket_kills_nothing() {
         drop(stream);
         assert_eq!(c.status(), Status::RUNNING);
     }
-    let mut idle: Vec<_> = (0..50).map(|_| UnixStream::connect(&c.client.socket).unwrap()).collect();
-    idle.iter_mut().for_each(|stream| stream.write_all(&[0; 5]).unwrap());
+    let mut idle: Vec<_> = (0..50)
+        .map(|_| UnixStream::connect(&c.client.socket).unwrap())
+        .collect();
+    idle.iter_mut()
+        .for_each(|stream| stream.write_all(&[0; 5]).unwrap());
     assert_eq!(c.status(), Status::RUNNING);
 }
 
@@ -44,15 +56,39 @@ fn one_connection_carries_many_calls_at_a_time() {
     let c = lab.run("c1", "exec sleep 1000");
     let mut connection = c.client.connection().unwrap();
     let service = &c.client.service;
-    let wait = connection.send(service, "Wait", &request!(WaitRequest { id: "c1" })).unwrap();
-    let states: Vec<_> = (0..20).map(|_| connection.send(service, "State", &request!(StateRequest { id: "c1" })).unwrap()).collect();
+    let wait = connection
+        .send(service, "Wait", &request!(WaitRequest { id: "c1" }))
+        .unwrap();
+    let states: Vec<_> = (0..20)
+        .map(|_| {
+            connection
+                .send(service, "State", &request!(StateRequest { id: "c1" }))
+                .unwrap()
+        })
+        .collect();
     for state in states.into_iter().rev() {
         let answer: StateResponse = connection.receive(state).unwrap().unwrap();
         assert_eq!(known(answer.status), Status::RUNNING);
     }
-    let kill = connection.send(service, "Kill", &request!(KillRequest { id: "c1", signal: 9_u32 })).unwrap();
+    let kill = connection
+        .send(
+            service,
+            "Kill",
+            &request!(KillRequest {
+                id: "c1",
+                signal: 9_u32
+            }),
+        )
+        .unwrap();
     connection.receive::<Empty>(kill).unwrap().unwrap();
-    assert_eq!(connection.receive::<WaitResponse>(wait).unwrap().unwrap().exit_status, 137);
+    assert_eq!(
+        connection
+            .receive::<WaitResponse>(wait)
+            .unwrap()
+            .unwrap()
+            .exit_status,
+        137
+    );
 }
 
 /// A daemon that dies in the middle of a call leaves a task that is recorded, whole, and can be used: never one that nobody knows.
@@ -71,25 +107,89 @@ fn a_connection_that_is_dropped_in_mid_call_does_not_cancel_the_call() {
         let id = format!("c{delay}");
         let c = lab.shim(&id, "exec sleep 1000");
         let service = &c.client.service;
-        send(&c, "Create", &|to| to.send(service, "Create", &c.request).unwrap(), delay);
+        send(
+            &c,
+            "Create",
+            &|to| to.send(service, "Create", &c.request).unwrap(),
+            delay,
+        );
         eventually("created", || match c.state() {
             Ok(state) if known(state.status) == Status::CREATED => Ok(()),
             other => Err(format!("{other:?}")),
         });
-        send(&c, "Start", &|to| to.send(service, "Start", &request!(StartRequest { id: &*id })).unwrap(), delay);
+        send(
+            &c,
+            "Start",
+            &|to| {
+                to.send(service, "Start", &request!(StartRequest { id: &*id }))
+                    .unwrap()
+            },
+            delay,
+        );
         eventually("running", || match c.status() {
             Status::RUNNING => Ok(()),
             other => Err(format!("{other:?}")),
         });
-        c.exec("e1").add(&process("exit 3"), &Stdio::default()).unwrap();
-        send(&c, "Start", &|to| to.send(service, "Start", &request!(StartRequest { id: &*id, exec_id: "e1" })).unwrap(), delay);
+        c.exec("e1")
+            .add(&process("exit 3"), &Stdio::default())
+            .unwrap();
+        send(
+            &c,
+            "Start",
+            &|to| {
+                to.send(
+                    service,
+                    "Start",
+                    &request!(StartRequest {
+                        id: &*id,
+                        exec_id: "e1"
+                    }),
+                )
+                .unwrap()
+            },
+            delay,
+        );
         lab.events.wait(&format!("exit {id}/e1 3"));
-        send(&c, "Kill", &|to| to.send(service, "Kill", &request!(KillRequest { id: &*id, signal: 9_u32 })).unwrap(), delay);
+        send(
+            &c,
+            "Kill",
+            &|to| {
+                to.send(
+                    service,
+                    "Kill",
+                    &request!(KillRequest {
+                        id: &*id,
+                        signal: 9_u32
+                    }),
+                )
+                .unwrap()
+            },
+            delay,
+        );
         assert_eq!(c.wait().unwrap().exit_status, 137);
-        send(&c, "Delete", &|to| to.send(service, "Delete", &request!(DeleteRequest { id: &*id })).unwrap(), delay);
+        send(
+            &c,
+            "Delete",
+            &|to| {
+                to.send(service, "Delete", &request!(DeleteRequest { id: &*id }))
+                    .unwrap()
+            },
+            delay,
+        );
         lab.events.wait(&format!("delete {id} 137"));
-        let lines = ["create ID", "start ID", "exec-added ID/e1", "exec-started ID/e1", "exit ID/e1 3", "exit ID 137", "delete ID 137"];
-        assert_eq!(lab.events.of(&id), lines.map(|line| line.replace("ID", &id)));
+        let lines = [
+            "create ID",
+            "start ID",
+            "exec-added ID/e1",
+            "exec-started ID/e1",
+            "exit ID/e1 3",
+            "exit ID 137",
+            "delete ID 137",
+        ];
+        assert_eq!(
+            lab.events.of(&id),
+            lines.map(|line| line.replace("ID", &id))
+        );
     }
 }
 
@@ -114,7 +214,13 @@ fn events_wait_for_an_endpoint_that_is_down_and_come_in_order() {
     c.delete().unwrap();
     lab.events.wait("delete c1 137");
     let mut expected = vec!["create c1".to_owned(), "start c1".to_owned()];
-    expected.extend((0..20).flat_map(|number| [format!("exec-added c1/e{number}"), format!("exec-started c1/e{number}"), format!("exit c1/e{number} 0")]));
+    expected.extend((0..20).flat_map(|number| {
+        [
+            format!("exec-added c1/e{number}"),
+            format!("exec-started c1/e{number}"),
+            format!("exit c1/e{number} 0"),
+        ]
+    }));
     expected.extend(["paused c1", "resumed c1", "exit c1 137", "delete c1 137"].map(str::to_owned));
     // An envelope whose answer was lost with the connection may come twice; none may be missing or out of order.
     let mut seen = lab.events.lines();
@@ -152,31 +258,54 @@ fn another_user_gets_no_answer() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     let open = lab.dir.join("open");
-    std::fs::hard_link(&c.client.socket, &open).unwrap_or_else(|_| std::fs::rename(&c.client.socket, &open).unwrap());
+    std::fs::hard_link(&c.client.socket, &open)
+        .unwrap_or_else(|_| std::fs::rename(&c.client.socket, &open).unwrap());
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::set_permissions(&lab.dir, PermissionsExt::from_mode(0o755)).unwrap();
     let program = lab.dir.join("client");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let run = |uid: u32| {
         let mut command = Command::new(&program);
-        command.args(["--exact", "connection::client_of_another_user", "--ignored", "--nocapture"]).uid(uid).gid(uid).current_dir("/");
-        command.env("OUTLIVE_TEST_SOCKET", &open).env("OUTLIVE_TEST_SERVICE", &c.client.service);
+        command
+            .args([
+                "--exact",
+                "connection::client_of_another_user",
+                "--ignored",
+                "--nocapture",
+            ])
+            .uid(uid)
+            .gid(uid)
+            .current_dir("/");
+        command
+            .env("OUTLIVE_TEST_SOCKET", &open)
+            .env("OUTLIVE_TEST_SERVICE", &c.client.service);
         let output = eventually("a client", || {
             // ETXTBSY while a child forked by another test holds the copy open.
             command.output().map_err(|error| error.to_string())
         });
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(run(0).contains("answered"), "the client does not work at all");
+    assert!(
+        run(0).contains("answered"),
+        "the client does not work at all"
+    );
     let stranger = run(65534);
     assert!(stranger.contains("no answer"), "{stranger}");
-    assert_eq!(c.client.process("c1", "").state().map(|state| known(state.status)), Ok(Status::RUNNING));
+    assert_eq!(
+        c.client
+            .process("c1", "")
+            .state()
+            .map(|state| known(state.status)),
+        Ok(Status::RUNNING)
+    );
 }
 
 #[test]
 #[ignore = "run by another_user_gets_no_answer, as that user"]
 fn client_of_another_user() {
-    let Some(socket) = std::env::var_os("OUTLIVE_TEST_SOCKET") else { return };
+    let Some(socket) = std::env::var_os("OUTLIVE_TEST_SOCKET") else {
+        return;
+    };
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut client = Connection::over(stream.try_clone().unwrap());

@@ -21,10 +21,10 @@ use std::thread::{self, JoinHandle};
 pub struct Seen {
     /// The event in a line: `create c1`, `exec-added c1/e1`, `exit c1/e1 7`, `delete c1 7`.
     pub line: String,
-    pub topic: String,
     pub namespace: String,
     pub pid: u32,
     pub exited_at: Timestamp,
+    /// The event's own encoding.
     pub body: Vec<u8>,
 }
 
@@ -123,7 +123,10 @@ impl Drop for Events {
 fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Seen>>) {
     while let Ok((id, _, payload)) = read_frame(&mut stream) {
         let request = Request::parse_from_bytes(&payload).unwrap();
-        assert_eq!(request.service, "containerd.services.events.ttrpc.v1.Events");
+        assert_eq!(
+            request.service,
+            "containerd.services.events.ttrpc.v1.Events"
+        );
         assert_eq!(request.method, "Forward");
         let forward = ForwardRequest::parse_from_bytes(&request.payload).unwrap();
         let envelope = forward.envelope.unwrap();
@@ -131,7 +134,6 @@ fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Seen>>) {
         let (line, pid, exited_at) = render(&envelope.topic, &envelope.event);
         seen.lock().unwrap().push(Seen {
             line,
-            topic: envelope.topic,
             namespace: envelope.namespace,
             pid,
             exited_at,
@@ -157,7 +159,10 @@ trait FullName {
 
 impl<M: Message> FullName for M {
     fn descriptor_full() -> String {
-        format!("containerd.events.{}", std::any::type_name::<M>().rsplit("::").next().unwrap())
+        format!(
+            "containerd.events.{}",
+            std::any::type_name::<M>().rsplit("::").next().unwrap()
+        )
     }
 }
 
@@ -174,7 +179,11 @@ fn render(topic: &str, event: &Any) -> (String, u32, Timestamp) {
         }
         "/tasks/exit" => {
             let event: TaskExit = decode(event);
-            let exec = if event.id == event.container_id { String::new() } else { format!("/{}", event.id) };
+            let exec = if event.id == event.container_id {
+                String::new()
+            } else {
+                format!("/{}", event.id)
+            };
             let line = format!("exit {}{exec} {}", event.container_id, event.exit_status);
             (line, event.pid, event.exited_at.unwrap())
         }
@@ -185,18 +194,42 @@ fn render(topic: &str, event: &Any) -> (String, u32, Timestamp) {
         }
         "/tasks/exec-added" => {
             let event: TaskExecAdded = decode(event);
-            (format!("exec-added {}/{}", event.container_id, event.exec_id), 0, none)
+            (
+                format!("exec-added {}/{}", event.container_id, event.exec_id),
+                0,
+                none,
+            )
         }
         "/tasks/exec-started" => {
             let event: TaskExecStarted = decode(event);
-            (format!("exec-started {}/{}", event.container_id, event.exec_id), event.pid, none)
+            (
+                format!("exec-started {}/{}", event.container_id, event.exec_id),
+                event.pid,
+                none,
+            )
         }
-        "/tasks/oom" => (format!("oom {}", decode::<TaskOOM>(event).container_id), 0, none),
-        "/tasks/paused" => (format!("paused {}", decode::<TaskPaused>(event).container_id), 0, none),
-        "/tasks/resumed" => (format!("resumed {}", decode::<TaskResumed>(event).container_id), 0, none),
+        "/tasks/oom" => (
+            format!("oom {}", decode::<TaskOOM>(event).container_id),
+            0,
+            none,
+        ),
+        "/tasks/paused" => (
+            format!("paused {}", decode::<TaskPaused>(event).container_id),
+            0,
+            none,
+        ),
+        "/tasks/resumed" => (
+            format!("resumed {}", decode::<TaskResumed>(event).container_id),
+            0,
+            none,
+        ),
         "/tasks/checkpointed" => {
             let event: TaskCheckpointed = decode(event);
-            (format!("checkpointed {} {}", event.container_id, event.checkpoint), 0, none)
+            (
+                format!("checkpointed {} {}", event.container_id, event.checkpoint),
+                0,
+                none,
+            )
         }
         _ => (format!("unexpected {topic}"), 0, none),
     }

@@ -3,6 +3,7 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 use serde_json::json;
@@ -17,29 +18,52 @@ fn an_exec_is_added_started_and_exits_with_its_code() {
     exec.add(&process("exit 7"), &Stdio::default()).unwrap();
     let state = exec.state().unwrap();
     // containerd's shim answers with the id of the process, here the exec's.
-    assert_eq!((known(state.status), state.pid, &*state.id), (Status::CREATED, 0, "e1"));
+    assert_eq!(
+        (known(state.status), state.pid, &*state.id),
+        (Status::CREATED, 0, "e1")
+    );
     let pid = exec.start().unwrap();
     let exit = exec.wait().unwrap();
     assert_eq!(exit.exit_status, 7);
     let state = exec.state().unwrap();
-    assert_eq!((known(state.status), state.pid, state.exit_status), (Status::STOPPED, pid, 7));
+    assert_eq!(
+        (known(state.status), state.pid, state.exit_status),
+        (Status::STOPPED, pid, 7)
+    );
     let deleted = exec.delete().unwrap();
-    assert_eq!((deleted.pid, deleted.exit_status, deleted.exited_at), (pid, 7, exit.exited_at));
+    assert_eq!(
+        (deleted.pid, deleted.exit_status, deleted.exited_at),
+        (pid, 7, exit.exited_at)
+    );
     assert_eq!(code(exec.state()), Code::NOT_FOUND);
     assert_eq!(c.status(), Status::RUNNING);
     let seen = lab.events.wait("exit c1/e1 7");
     assert_eq!(seen.pid, pid);
-    assert_eq!(lab.events.lines(), ["create c1", "start c1", "exec-added c1/e1", "exec-started c1/e1", "exit c1/e1 7"]);
+    assert_eq!(
+        lab.events.lines(),
+        [
+            "create c1",
+            "start c1",
+            "exec-added c1/e1",
+            "exec-started c1/e1",
+            "exit c1/e1 7"
+        ]
+    );
 }
 
 #[test]
 fn after_the_exit_of_init_no_exec_is_possible() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    c.exec("before").add(&process("exit 0"), &Stdio::default()).unwrap();
+    c.exec("before")
+        .add(&process("exit 0"), &Stdio::default())
+        .unwrap();
     c.kill(9).unwrap();
     c.wait().unwrap();
-    assert_eq!(code(c.exec("e1").add(&process("exit 0"), &Stdio::default())), Code::FAILED_PRECONDITION);
+    assert_eq!(
+        code(c.exec("e1").add(&process("exit 0"), &Stdio::default())),
+        Code::FAILED_PRECONDITION
+    );
     assert_eq!(code(c.exec("before").start()), Code::FAILED_PRECONDITION);
     assert_eq!(code(c.exec("e1").state()), Code::NOT_FOUND);
 }
@@ -49,9 +73,15 @@ fn a_used_exec_id_already_exists_until_it_is_deleted() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     let exec = c.exec_run("e1", "exit 3");
-    assert_eq!(code(exec.add(&process("exit 4"), &Stdio::default())), Code::ALREADY_EXISTS);
+    assert_eq!(
+        code(exec.add(&process("exit 4"), &Stdio::default())),
+        Code::ALREADY_EXISTS
+    );
     assert_eq!(exec.wait().unwrap().exit_status, 3);
-    assert_eq!(code(exec.add(&process("exit 4"), &Stdio::default())), Code::ALREADY_EXISTS);
+    assert_eq!(
+        code(exec.add(&process("exit 4"), &Stdio::default())),
+        Code::ALREADY_EXISTS
+    );
     exec.delete().unwrap();
     assert_eq!(c.exec_run("e1", "exit 4").wait().unwrap().exit_status, 4);
 }
@@ -90,10 +120,18 @@ fn two_hundred_execs_eight_at_a_time_report_their_own_codes_in_order() {
     let c = lab.run("c1", "exec sleep 1000");
     let workers: Vec<_> = (0..8_u32)
         .map(|worker| {
-            let execs: Vec<_> = (0..25).map(|turn| (worker * 25 + turn, c.exec(&format!("e{}", worker * 25 + turn)))).collect();
+            let execs: Vec<_> = (0..25)
+                .map(|turn| {
+                    (
+                        worker * 25 + turn,
+                        c.exec(&format!("e{}", worker * 25 + turn)),
+                    )
+                })
+                .collect();
             thread::spawn(move || {
                 for (number, exec) in execs {
-                    exec.add(&process(&format!("exit {number}")), &Stdio::default()).unwrap();
+                    exec.add(&process(&format!("exit {number}")), &Stdio::default())
+                        .unwrap();
                     let pid = exec.start().unwrap();
                     assert_eq!(exec.wait().unwrap().exit_status, number);
                     assert_eq!(exec.delete().unwrap().pid, pid);
@@ -101,13 +139,22 @@ fn two_hundred_execs_eight_at_a_time_report_their_own_codes_in_order() {
             })
         })
         .collect();
-    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
     for number in 0..200 {
         lab.events.wait(&format!("exit c1/e{number} {number}"));
         let about = |line: &&String| line.split(' ').nth(1) == Some(&*format!("c1/e{number}"));
         let lines = lab.events.lines();
         let seen: Vec<_> = lines.iter().filter(about).collect();
-        assert_eq!(seen, [&format!("exec-added c1/e{number}"), &format!("exec-started c1/e{number}"), &format!("exit c1/e{number} {number}")]);
+        assert_eq!(
+            seen,
+            [
+                &format!("exec-added c1/e{number}"),
+                &format!("exec-started c1/e{number}"),
+                &format!("exit c1/e{number} {number}")
+            ]
+        );
     }
     leaks::no_zombie_child(c.shim_pid());
 }
@@ -116,7 +163,9 @@ fn two_hundred_execs_eight_at_a_time_report_their_own_codes_in_order() {
 fn the_exit_of_init_kills_its_execs_and_is_published_last() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    let execs: Vec<_> = (0..5).map(|number| c.exec_run(&format!("e{number}"), "exec sleep 1000")).collect();
+    let execs: Vec<_> = (0..5)
+        .map(|number| c.exec_run(&format!("e{number}"), "exec sleep 1000"))
+        .collect();
     c.kill(9).unwrap();
     assert_eq!(c.wait().unwrap().exit_status, 137);
     for exec in &execs {
@@ -124,7 +173,14 @@ fn the_exit_of_init_kills_its_execs_and_is_published_last() {
     }
     lab.events.wait("exit c1 137");
     let lines = lab.events.lines();
-    assert_eq!(lines.iter().filter(|line| line.starts_with("exit c1/e")).count(), 5, "{lines:?}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("exit c1/e"))
+            .count(),
+        5,
+        "{lines:?}"
+    );
     assert_eq!(lines.last().map(String::as_str), Some("exit c1 137"));
 }
 
@@ -134,7 +190,10 @@ fn with_a_shared_pid_namespace_the_exit_of_init_kills_every_process_of_the_task(
     let lab = Lab::new();
     let c = lab.shim_of("c1", |spec| {
         spec["process"]["args"] = json!(["/bin/sh", "-c", "sleep 1000 & exec sleep 1000"]);
-        spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+        spec["linux"]["namespaces"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|namespace| namespace["type"] != "pid");
     });
     c.create().unwrap();
     c.start().unwrap();
@@ -147,7 +206,10 @@ fn with_a_shared_pid_namespace_the_exit_of_init_kills_every_process_of_the_task(
     assert_eq!(exec.wait().unwrap().exit_status, 137);
     members.iter().for_each(|(pid, _)| leaks::gone(*pid));
     lab.events.wait("exit c1 137");
-    assert_eq!(lab.events.lines().last().map(String::as_str), Some("exit c1 137"));
+    assert_eq!(
+        lab.events.lines().last().map(String::as_str),
+        Some("exit c1 137")
+    );
 }
 
 #[test]
@@ -157,7 +219,9 @@ fn the_pids_of_a_task_are_its_init_and_its_execs_with_their_ids() {
     let init = c.create().unwrap();
     assert_eq!(c.pids().unwrap(), [(init, None)]);
     c.start().unwrap();
-    c.exec("e1").add(&process("exec sleep 1000"), &Stdio::default()).unwrap();
+    c.exec("e1")
+        .add(&process("exec sleep 1000"), &Stdio::default())
+        .unwrap();
     let exec = c.exec("e1").start().unwrap();
     let mut pids = c.pids().unwrap();
     pids.sort_by_key(|(_, id)| id.clone());

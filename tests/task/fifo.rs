@@ -69,7 +69,11 @@ impl Output {
     pub fn until(&self, enough: impl Fn(&str) -> bool) -> String {
         eventually("output", || {
             let text = self.text();
-            if enough(&text) { Ok(text) } else { Err(format!("{text:?}")) }
+            if enough(&text) {
+                Ok(text)
+            } else {
+                Err(format!("{text:?}"))
+            }
         })
     }
 
@@ -77,7 +81,11 @@ impl Output {
     pub fn to_end(&self) -> Vec<u8> {
         eventually("end of output", || {
             let read = self.read.lock().unwrap();
-            if read.1 { Ok(read.0.clone()) } else { Err(format!("{} bytes, no EOF", read.0.len())) }
+            if read.1 {
+                Ok(read.0.clone())
+            } else {
+                Err(format!("{} bytes, no EOF", read.0.len()))
+            }
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Several tasks in one shim.
 
 use crate::leaks;
-use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::Status;
 use serde_json::{Value, json};
@@ -17,8 +16,12 @@ fn in_group(script: &str, annotations: Value) -> impl FnOnce(&mut Value) {
 fn tasks_of_a_group_share_a_shim_and_nothing_else() {
     let lab = Lab::new();
     let group = json!({"io.containerd.runc.v2.group": "pod"});
-    let [a, b, c] = ["a", "b", "c"].map(|id| lab.shim_of(id, in_group("exec sleep 1000", group.clone())));
-    assert_eq!((&a.client.socket, &a.client.socket), (&b.client.socket, &c.client.socket));
+    let [a, b, c] =
+        ["a", "b", "c"].map(|id| lab.shim_of(id, in_group("exec sleep 1000", group.clone())));
+    assert_eq!(
+        (&a.client.socket, &a.client.socket),
+        (&b.client.socket, &c.client.socket)
+    );
     for task in [&a, &b, &c] {
         task.create().unwrap();
         task.start().unwrap();
@@ -50,7 +53,8 @@ fn tasks_of_a_group_share_a_shim_and_nothing_else() {
 fn the_sandbox_annotation_groups_too_and_the_group_annotation_wins() {
     let lab = Lab::new();
     let sandbox = json!({"io.kubernetes.cri.sandbox-id": "pod"});
-    let both = json!({"io.kubernetes.cri.sandbox-id": "pod", "io.containerd.runc.v2.group": "other"});
+    let both =
+        json!({"io.kubernetes.cri.sandbox-id": "pod", "io.containerd.runc.v2.group": "other"});
     let a = lab.shim_of("a", in_group("exit 0", sandbox.clone()));
     let b = lab.shim_of("b", in_group("exit 0", sandbox));
     let c = lab.shim_of("c", in_group("exit 0", both));
@@ -61,7 +65,10 @@ fn the_sandbox_annotation_groups_too_and_the_group_annotation_wins() {
 #[test]
 fn tasks_without_a_group_have_shims_of_their_own() {
     let lab = Lab::new();
-    let (a, b) = (lab.run("a", "exec sleep 1000"), lab.run("b", "exec sleep 1000"));
+    let (a, b) = (
+        lab.run("a", "exec sleep 1000"),
+        lab.run("b", "exec sleep 1000"),
+    );
     assert_ne!(a.client.socket, b.client.socket);
     assert_ne!(a.shim_pid(), b.shim_pid());
 }
@@ -85,5 +92,8 @@ fn connect_answers_for_known_and_unknown_ids() {
     let pid = c.create().unwrap();
     let after = c.connect().unwrap();
     assert_eq!((after.shim_pid, after.task_pid), (before.shim_pid, pid));
-    assert_eq!(c.client.process("other", "").connect().unwrap().shim_pid, before.shim_pid);
+    assert_eq!(
+        c.client.process("other", "").connect().unwrap().shim_pid,
+        before.shim_pid
+    );
 }

@@ -4,6 +4,7 @@ use crate::fifo::{Input, Output, make};
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Code;
 use std::os::unix::fs::PermissionsExt;
@@ -16,15 +17,28 @@ fn uri(scheme: &str, path: &std::path::Path) -> String {
 fn stdout_and_stderr_reach_their_fifos_to_the_last_byte() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "echo out; echo err >&2; printf tail");
-    let (out, err) = (Output::new(&c.bundle.join("out")), Output::new(&c.bundle.join("err")));
-    c.set_stdio(&Stdio { stdout: out.uri(), stderr: err.uri(), ..Stdio::default() });
+    let (out, err) = (
+        Output::new(&c.bundle.join("out")),
+        Output::new(&c.bundle.join("err")),
+    );
+    c.set_stdio(&Stdio {
+        stdout: out.uri(),
+        stderr: err.uri(),
+        ..Stdio::default()
+    });
     c.create().unwrap();
     let state = c.state().unwrap();
-    assert_eq!((state.stdout, state.stderr, state.terminal), (out.uri(), err.uri(), false));
+    assert_eq!(
+        (state.stdout, state.stderr, state.terminal),
+        (out.uri(), err.uri(), false)
+    );
     c.start().unwrap();
     c.wait().unwrap();
     c.delete().unwrap();
-    assert_eq!((out.to_end(), err.to_end()), (b"out\ntail".to_vec(), b"err\n".to_vec()));
+    assert_eq!(
+        (out.to_end(), err.to_end()),
+        (b"out\ntail".to_vec(), b"err\n".to_vec())
+    );
 }
 
 /// containerd's shim fails here: it opens "".
@@ -33,7 +47,10 @@ fn a_stream_that_nobody_asked_for_goes_nowhere() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "echo err >&2; echo out");
     let out = Output::new(&c.bundle.join("out"));
-    c.set_stdio(&Stdio { stdout: out.uri(), ..Stdio::default() });
+    c.set_stdio(&Stdio {
+        stdout: out.uri(),
+        ..Stdio::default()
+    });
     c.create().unwrap();
     c.start().unwrap();
     assert_eq!(out.to_end(), b"out\n");
@@ -44,7 +61,11 @@ fn a_fifo_uri_is_a_fifo() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "echo out");
     let out = Output::new(&c.bundle.join("out"));
-    c.set_stdio(&Stdio { stdout: uri("fifo", &out.path), stderr: uri("fifo", &out.path), ..Stdio::default() });
+    c.set_stdio(&Stdio {
+        stdout: uri("fifo", &out.path),
+        stderr: uri("fifo", &out.path),
+        ..Stdio::default()
+    });
     c.create().unwrap();
     c.start().unwrap();
     assert_eq!(out.to_end(), b"out\n");
@@ -54,7 +75,15 @@ fn a_fifo_uri_is_a_fifo() {
 fn ten_megabytes_pass_a_fifo_unchanged() {
     let lab = Lab::new();
     let data = lab.dir.join("rootfs/data");
-    let bytes: Vec<u8> = (0..10_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes().into_iter().take(1)).collect();
+    let bytes: Vec<u8> = (0..10_000_000_u32)
+        .flat_map(|number| {
+            number
+                .wrapping_mul(2_654_435_761)
+                .to_le_bytes()
+                .into_iter()
+                .take(1)
+        })
+        .collect();
     std::fs::write(&data, &bytes).unwrap();
     let mut c = lab.shim("c1", "exec cat /data");
     let out = Output::new(&c.bundle.join("out"));
@@ -92,7 +121,8 @@ fn the_stdin_of_an_exec_closes_alone() {
     let out = Output::new(&c.bundle.join("out"));
     let mut input = Input::open(&stdin);
     let exec = c.exec("e1");
-    exec.add(&process("exec wc -c"), &Stdio::to(&out).with_stdin(&stdin)).unwrap();
+    exec.add(&process("exec wc -c"), &Stdio::to(&out).with_stdin(&stdin))
+        .unwrap();
     exec.start().unwrap();
     input.write("four");
     drop(input);
@@ -119,14 +149,18 @@ fn a_terminal_has_the_size_it_was_given_and_echoes() {
     input.write("word\n");
     assert_eq!(c.wait().unwrap().exit_status, 0);
     let text = String::from_utf8(out.to_end()).unwrap();
-    assert_eq!(text, "40 100\r\nword\r\n50 132\r\n/dev/pts/0\r\ngot word\r\n");
+    assert_eq!(
+        text,
+        "40 100\r\nword\r\n50 132\r\n/dev/pts/0\r\ngot word\r\n"
+    );
     assert!(c.state().unwrap().terminal);
 }
 
 /// With a terminal it is the bundle that says so too; containerd writes both.
 fn terminal_in_config(c: &Container) {
     let path = c.bundle.join("config.json");
-    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut spec: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     spec["process"]["terminal"] = true.into();
     std::fs::write(path, spec.to_string()).unwrap();
 }
@@ -137,7 +171,13 @@ fn an_exec_can_have_a_terminal_whatever_its_spec_says() {
     let c = lab.run("c1", "exec sleep 1000");
     let out = Output::new(&c.bundle.join("out"));
     let exec = c.exec("e1");
-    exec.add(&process("read go; stty size; exit 9"), &Stdio::to(&out).with_stdin(&make(&c.bundle.join("in"))).terminal()).unwrap();
+    exec.add(
+        &process("read go; stty size; exit 9"),
+        &Stdio::to(&out)
+            .with_stdin(&make(&c.bundle.join("in")))
+            .terminal(),
+    )
+    .unwrap();
     exec.start().unwrap();
     exec.resize(80, 25).unwrap();
     Input::open(&c.bundle.join("in")).write("\n");
@@ -177,7 +217,11 @@ fn a_file_takes_both_streams_and_keeps_what_it_had() {
     let path = lab.dir.join("deep/er/log");
     for (id, expected) in [("c1", "out\nerr\n"), ("c2", "out\nerr\nout\nerr\n")] {
         let mut c = lab.shim(id, "echo out; sleep 0.2; echo err >&2");
-        c.set_stdio(&Stdio { stdout: uri("file", &path), stderr: uri("file", &path), ..Stdio::default() });
+        c.set_stdio(&Stdio {
+            stdout: uri("file", &path),
+            stderr: uri("file", &path),
+            ..Stdio::default()
+        });
         c.create().unwrap();
         c.start().unwrap();
         c.wait().unwrap();
@@ -185,7 +229,16 @@ fn a_file_takes_both_streams_and_keeps_what_it_had() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     }
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
-    assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(
+        path.parent()
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o755
+    );
 }
 
 /// The program gets fd 3 and 4, its query as arguments, the container's id and namespace and nothing else; closing fd 5 says ready.
@@ -193,18 +246,28 @@ fn a_file_takes_both_streams_and_keeps_what_it_had() {
 fn logging_program(scheme: &str, ready: &str) {
     let lab = Lab::new();
     let program = lab.dir.join("logger");
-    let script = format!("#!/bin/sh\ntrap '' TERM\n{{ echo \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"; {ready} exec 5>&-; cat <&3; cat <&4; }} >{}/logged\n", lab.dir.display());
+    let script = format!(
+        "#!/bin/sh\ntrap '' TERM\n{{ echo \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"; {ready} exec 5>&-; cat <&3; cat <&4; }} >{}/logged\n",
+        lab.dir.display()
+    );
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let mut c = lab.shim("c1", "echo out; echo err >&2");
     let uri = format!("{}?key=value&flag=a%20b", uri(scheme, &program));
-    c.set_stdio(&Stdio { stdout: uri.clone(), stderr: uri, ..Stdio::default() });
+    c.set_stdio(&Stdio {
+        stdout: uri.clone(),
+        stderr: uri,
+        ..Stdio::default()
+    });
     c.create().unwrap();
     c.start().unwrap();
     c.wait().unwrap();
     c.delete().unwrap();
     let logged = std::fs::read_to_string(lab.dir.join("logged")).unwrap();
-    assert_eq!(logged, format!("c1 {} key value flag a b\nout\nerr\n", lab.ns));
+    assert_eq!(
+        logged,
+        format!("c1 {} key value flag a b\nout\nerr\n", lab.ns)
+    );
 }
 
 #[test]
@@ -223,7 +286,10 @@ fn an_unknown_scheme_is_an_invalid_argument_and_leaves_nothing() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exit 0");
     for bad in ["ftp:///x", "cri2:///x", "file://relative", "relative"] {
-        c.set_stdio(&Stdio { stdout: bad.to_owned(), ..Stdio::default() });
+        c.set_stdio(&Stdio {
+            stdout: bad.to_owned(),
+            ..Stdio::default()
+        });
         assert_eq!(code(c.create()), Code::INVALID_ARGUMENT, "{bad}");
         assert_eq!(code(c.state()), Code::NOT_FOUND, "{bad}");
         assert_eq!(leaks::mounts(&lab.dir).len(), 0, "{bad}");
@@ -232,9 +298,18 @@ fn an_unknown_scheme_is_an_invalid_argument_and_leaves_nothing() {
     c.create().unwrap();
     c.start().unwrap();
     let exec = c.exec("e1");
-    let answer = exec.add(&process("exit 0"), &Stdio { stdout: "ftp:///x".to_owned(), ..Stdio::default() });
+    let answer = exec.add(
+        &process("exit 0"),
+        &Stdio {
+            stdout: "ftp:///x".to_owned(),
+            ..Stdio::default()
+        },
+    );
     // The task may have ended already; either way there is no exec.
-    assert!(matches!(code(answer), Code::INVALID_ARGUMENT | Code::FAILED_PRECONDITION));
+    assert!(matches!(
+        code(answer),
+        Code::INVALID_ARGUMENT | Code::FAILED_PRECONDITION
+    ));
     assert_eq!(code(exec.state()), Code::NOT_FOUND);
 }
 
@@ -244,18 +319,30 @@ fn pipes_belong_to_the_uid_and_gid_of_the_options() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exec sleep 1000");
     let (program, record) = (lab.dir.join("recorder"), lab.dir.join("owners"));
-    let script = format!("#!/bin/sh\ncase \"$*\" in *create*) exec 9>&1; stat -L -c %u:%g /dev/fd/0 /dev/fd/9 /dev/fd/2 >{};; esac\nexec runc \"$@\"\n", record.display());
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *create*) exec 9>&1; stat -L -c %u:%g /dev/fd/0 /dev/fd/9 /dev/fd/2 >{};; esac\nexec runc \"$@\"\n",
+        record.display()
+    );
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
     (options.io_uid, options.io_gid) = (1234, 5678);
-    c.set_options("containerd.runc.v1.Options", options.write_to_bytes().unwrap());
-    let (stdin, out) = (make(&c.bundle.join("in")), Output::new(&c.bundle.join("out")));
+    c.set_options(
+        "containerd.runc.v1.Options",
+        options.write_to_bytes().unwrap(),
+    );
+    let (stdin, out) = (
+        make(&c.bundle.join("in")),
+        Output::new(&c.bundle.join("out")),
+    );
     c.set_stdio(&Stdio::to(&out).with_stdin(&stdin));
     let input = Input::open(&stdin);
     c.create().unwrap();
-    assert_eq!(std::fs::read_to_string(record).unwrap(), "1234:5678\n".repeat(3));
+    assert_eq!(
+        std::fs::read_to_string(record).unwrap(),
+        "1234:5678\n".repeat(3)
+    );
     drop(input);
 }
 
@@ -263,11 +350,19 @@ fn pipes_belong_to_the_uid_and_gid_of_the_options() {
 #[test]
 fn a_task_outlives_the_readers_of_its_fifos() {
     let lab = Lab::new();
-    let mut c = lab.shim("c1", "while read line; do echo $line || exit 9; done; exit 8");
+    let mut c = lab.shim(
+        "c1",
+        "while read line; do echo $line || exit 9; done; exit 8",
+    );
     let (stdin, path) = (make(&c.bundle.join("in")), make(&c.bundle.join("out")));
     let first = Input::open(&path);
     let mut input = Input::open(&stdin);
-    c.set_stdio(&Stdio { stdin: stdin.display().to_string(), stdout: path.display().to_string(), stderr: path.display().to_string(), terminal: false });
+    c.set_stdio(&Stdio {
+        stdin: stdin.display().to_string(),
+        stdout: path.display().to_string(),
+        stderr: path.display().to_string(),
+        terminal: false,
+    });
     c.create().unwrap();
     c.start().unwrap();
     input.write("one\n");

@@ -3,6 +3,7 @@
 use crate::fifo::Output;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 
@@ -10,7 +11,9 @@ use containerd_shim_protos::ttrpc::Code;
 fn an_exec_that_was_not_started_cannot_be_killed() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    c.exec("e1").add(&process("exit 0"), &Stdio::default()).unwrap();
+    c.exec("e1")
+        .add(&process("exit 0"), &Stdio::default())
+        .unwrap();
     assert_eq!(code(c.exec("e1").kill(9)), Code::FAILED_PRECONDITION);
     assert_eq!(c.exec("e1").status(), Status::CREATED);
     assert_eq!(c.status(), Status::RUNNING);
@@ -51,8 +54,16 @@ fn a_number_that_is_no_signal_is_an_invalid_argument() {
     let before = c.state().unwrap();
     for signal in [0, 65, 999, u32::MAX] {
         assert_eq!(code(c.kill(signal)), Code::INVALID_ARGUMENT, "{signal}");
-        assert_eq!(code(c.kill_all(signal)), Code::INVALID_ARGUMENT, "{signal}, all");
-        assert_eq!(code(exec.kill(signal)), Code::INVALID_ARGUMENT, "{signal}, exec");
+        assert_eq!(
+            code(c.kill_all(signal)),
+            Code::INVALID_ARGUMENT,
+            "{signal}, all"
+        );
+        assert_eq!(
+            code(exec.kill(signal)),
+            Code::INVALID_ARGUMENT,
+            "{signal}, exec"
+        );
     }
     assert_eq!(c.state().unwrap(), before);
     assert_eq!(exec.status(), Status::RUNNING);
@@ -71,7 +82,10 @@ fn kill_all_reaches_the_execs() {
 #[test]
 fn a_process_that_ignores_sigterm_stays_until_sigkill() {
     let lab = Lab::new();
-    let mut c = lab.shim("c1", "trap 'echo caught' TERM; echo ready; while :; do sleep 0.1; done");
+    let mut c = lab.shim(
+        "c1",
+        "trap 'echo caught' TERM; echo ready; while :; do sleep 0.1; done",
+    );
     let out = Output::new(&c.bundle.join("out"));
     c.set_stdio(&Stdio::to(&out));
     c.create().unwrap();
@@ -87,7 +101,10 @@ fn a_process_that_ignores_sigterm_stays_until_sigkill() {
 #[test]
 fn a_real_time_signal_reaches_its_handler() {
     let lab = Lab::new();
-    let mut c = lab.shim("c1", "trap 'echo rt; exit 3' 39; echo ready; while :; do sleep 0.1; done");
+    let mut c = lab.shim(
+        "c1",
+        "trap 'echo rt; exit 3' 39; echo ready; while :; do sleep 0.1; done",
+    );
     let out = Output::new(&c.bundle.join("out"));
     c.set_stdio(&Stdio::to(&out));
     c.create().unwrap();

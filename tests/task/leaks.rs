@@ -22,10 +22,13 @@ pub fn alive(pid: u32) -> bool {
 
 /// Waits until the process has executed its program: until then it is still the OCI runtime's, with that one's signal handlers.
 pub fn executes(pid: u32, program: &str) {
-    eventually(&format!("{program} in {pid}"), || match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(comm) if comm.trim() == program => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    eventually(
+        &format!("{program} in {pid}"),
+        || match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+            Ok(comm) if comm.trim() == program => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
 }
 
 /// Waits until the process is gone, reaped included; what is the host's init's to reap counts as gone.
@@ -39,18 +42,25 @@ pub fn gone(pid: u32) {
 
 /// The pid of the shim that answers on the task's socket. (SO_PEERCRED would name the process that called listen: `start`.)
 pub fn listener(task: &Process) -> Option<u32> {
-    let answer = task.client.try_call("Connect", &request!(ConnectRequest { id: &*task.id })).ok()?;
+    let answer = task
+        .client
+        .try_call("Connect", &request!(ConnectRequest { id: &*task.id }))
+        .ok()?;
     answer.ok().map(|answer: ConnectResponse| answer.shim_pid)
 }
 
 fn pids() -> impl Iterator<Item = u32> {
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// A shim reaps what it is the parent of.
 pub fn no_zombie_child(parent: u32) {
     eventually(&format!("no zombie below {parent}"), || {
-        let zombie = |pid: &u32| stat(*pid, 4) == Some(parent.to_string()) && stat(*pid, 3).as_deref() == Some("Z");
+        let zombie = |pid: &u32| {
+            stat(*pid, 4) == Some(parent.to_string()) && stat(*pid, 3).as_deref() == Some("Z")
+        };
         match pids().find(zombie) {
             None => Ok(()),
             Some(pid) => Err(format!("{pid}")),
@@ -61,17 +71,31 @@ pub fn no_zombie_child(parent: u32) {
 /// Where the cgroup exists, in any hierarchy (v1: one directory per controller; v2: the one).
 pub fn cgroup_dirs(path: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).chain([root.to_owned()]);
-    hierarchies.map(|hierarchy| hierarchy.join(path.trim_start_matches('/'))).filter(|dir| dir.exists()).collect()
+    let hierarchies = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .chain([root.to_owned()]);
+    hierarchies
+        .map(|hierarchy| hierarchy.join(path.trim_start_matches('/')))
+        .filter(|dir| dir.exists())
+        .collect()
 }
 
 /// A file of the container's cgroup under its v1 or its v2 name.
 pub fn cgroup_file(path: &str, v1: &str, v2: &str) -> String {
-    let file = if is_v2() { Path::new("/sys/fs/cgroup").join(&path[1..]).join(v2) } else {
+    let file = if is_v2() {
+        Path::new("/sys/fs/cgroup").join(&path[1..]).join(v2)
+    } else {
         let (controller, file) = v1.split_once('/').unwrap();
-        Path::new("/sys/fs/cgroup").join(controller).join(&path[1..]).join(file)
+        Path::new("/sys/fs/cgroup")
+            .join(controller)
+            .join(&path[1..])
+            .join(file)
     };
-    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}")).trim().to_owned()
+    std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{file:?}: {error}"))
+        .trim()
+        .to_owned()
 }
 
 pub fn is_v2() -> bool {
@@ -81,7 +105,10 @@ pub fn is_v2() -> bool {
 /// The mount points below `dir`, the innermost first.
 pub fn mounts(dir: &Path) -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let points = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from);
     let mut found: Vec<PathBuf> = points.filter(|point| point.starts_with(dir)).collect();
     found.reverse();
     found
@@ -89,8 +116,16 @@ pub fn mounts(dir: &Path) -> Vec<PathBuf> {
 
 /// The processes that have `word` in an argument.
 pub fn processes(word: &str) -> Vec<String> {
-    let line = |pid: u32| std::fs::read(format!("/proc/{pid}/cmdline")).ok().map(|text| (pid, String::from_utf8_lossy(&text).replace('\0', " ")));
-    pids().filter_map(line).filter(|(_, line)| line.contains(word)).map(|(pid, line)| format!("{pid} {line}")).collect()
+    let line = |pid: u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .ok()
+            .map(|text| (pid, String::from_utf8_lossy(&text).replace('\0', " ")))
+    };
+    pids()
+        .filter_map(line)
+        .filter(|(_, line)| line.contains(word))
+        .map(|(pid, line)| format!("{pid} {line}"))
+        .collect()
 }
 
 /// Removes whatever a test left: nothing, unless it failed.
@@ -101,12 +136,26 @@ pub fn sweep(dir: &Path, ns: &str, made: &[Made]) {
             gone(pid);
         }
     }
-    for Made { task, cgroup, runc_root } in made {
+    for Made {
+        task,
+        cgroup,
+        runc_root,
+    } in made
+    {
         if runc_root.join(&task.id).exists() {
-            drop(Command::new("runc").arg("--root").arg(runc_root).args(["delete", "-f", &task.id]).output());
+            drop(
+                Command::new("runc")
+                    .arg("--root")
+                    .arg(runc_root)
+                    .args(["delete", "-f", &task.id])
+                    .output(),
+            );
         }
         for dir in cgroup_dirs(cgroup) {
-            for pid in std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+            for pid in std::fs::read_to_string(dir.join("cgroup.procs"))
+                .unwrap_or_default()
+                .lines()
+            {
                 signal(pid.parse().unwrap(), Signal::SIGKILL);
             }
             drop(std::fs::remove_dir(dir));

@@ -1,7 +1,11 @@
 //! The shim as containerd sees it: every call of the task service, every event, every action, with a real OCI runtime.
 
-#![expect(dead_code, reason = "x")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test and its tools fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test and its tools fail"
+)]
 
 mod actions;
 mod bad_input;
@@ -23,3 +27,4 @@ mod rootfs_mounts;
 mod rpc;
 #[path = "../support/shim.rs"]
 mod shim;
+mod spec;

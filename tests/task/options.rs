@@ -49,10 +49,22 @@ fn argv(lab: &Lab, id: &str, type_url: &str, value: Vec<u8>) -> Vec<String> {
 fn check(lab: &Lab, lines: &[String]) {
     let root = format!("--root {}", lab.runc_root().display());
     for (line, command) in lines.iter().zip(["create", "start"]) {
-        assert!(line.contains(&root) && line.contains("--systemd-cgroup") && line.contains(command), "{line}");
+        assert!(
+            line.contains(&root) && line.contains("--systemd-cgroup") && line.contains(command),
+            "{line}"
+        );
     }
-    assert!(lines[0].contains("--no-pivot") && lines[0].contains("--no-new-keyring") && lines[0].contains("--bundle"), "{}", lines[0]);
-    assert!(lines.iter().any(|line| line.contains(" delete ")), "{lines:?}");
+    assert!(
+        lines[0].contains("--no-pivot")
+            && lines[0].contains("--no-new-keyring")
+            && lines[0].contains("--bundle"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines.iter().any(|line| line.contains(" delete ")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -61,11 +73,28 @@ fn runc_options_reach_the_command_line() {
     let (program, _) = recorder(&lab);
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
-    (options.no_pivot_root, options.no_new_keyring, options.systemd_cgroup) = (true, true, true);
-    check(&lab, &argv(&lab, "c1", "containerd.runc.v1.Options", options.write_to_bytes().unwrap()));
+    (
+        options.no_pivot_root,
+        options.no_new_keyring,
+        options.systemd_cgroup,
+    ) = (true, true, true);
+    check(
+        &lab,
+        &argv(
+            &lab,
+            "c1",
+            "containerd.runc.v1.Options",
+            options.write_to_bytes().unwrap(),
+        ),
+    );
     let mut plain = lab.options();
     plain.binary_name = program.display().to_string();
-    let lines = argv(&lab, "c2", "containerd.runc.v1.Options", plain.write_to_bytes().unwrap());
+    let lines = argv(
+        &lab,
+        "c2",
+        "containerd.runc.v1.Options",
+        plain.write_to_bytes().unwrap(),
+    );
     for flag in ["--no-pivot", "--no-new-keyring", "--systemd-cgroup"] {
         assert!(!lines.concat().contains(flag), "{lines:?}");
     }
@@ -73,32 +102,63 @@ fn runc_options_reach_the_command_line() {
 
 fn toml(lab: &Lab) -> String {
     let (program, _) = recorder(lab);
-    format!("BinaryName = {program:?}\nRoot = {:?}\nNoPivotRoot = true\nNoNewKeyring = true\nSystemdCgroup = true\n", lab.dir.join("runc"))
+    format!(
+        "BinaryName = {program:?}\nRoot = {:?}\nNoPivotRoot = true\nNoNewKeyring = true\nSystemdCgroup = true\n",
+        lab.dir.join("runc")
+    )
 }
 
 #[test]
 fn runtime_options_in_toml_reach_the_command_line() {
     let lab = Lab::new();
     let body = toml(&lab);
-    check(&lab, &argv(&lab, "c1", "runtimeoptions.v1.Options", generic("", &body)));
+    check(
+        &lab,
+        &argv(&lab, "c1", "runtimeoptions.v1.Options", generic("", &body)),
+    );
     let path = lab.dir.join("options.toml");
     fs::write(&path, body).unwrap();
-    check(&lab, &argv(&lab, "c2", "runtimeoptions.v1.Options", generic(path.to_str().unwrap(), "")));
+    check(
+        &lab,
+        &argv(
+            &lab,
+            "c2",
+            "runtimeoptions.v1.Options",
+            generic(path.to_str().unwrap(), ""),
+        ),
+    );
 }
 
 #[test]
 fn an_unknown_key_is_an_error_that_names_it() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exit 0");
-    for (body, word) in [("NoSuchKey = 1\n", "NoSuchKey"), ("Root = 1\n", "Root"), ("Root = \"relative\"\n", "root"), ("Root = ", "config_body")] {
+    for (body, word) in [
+        ("NoSuchKey = 1\n", "NoSuchKey"),
+        ("Root = 1\n", "Root"),
+        ("Root = \"relative\"\n", "root"),
+        ("Root = ", "config_body"),
+    ] {
         c.set_options("runtimeoptions.v1.Options", generic("", body));
         let failure = c.create().unwrap_err();
         assert_eq!(failure.code, Code::INVALID_ARGUMENT);
-        assert!(failure.message.to_lowercase().contains(&word.to_lowercase()), "{failure:?}");
+        assert!(
+            failure
+                .message
+                .to_lowercase()
+                .contains(&word.to_lowercase()),
+            "{failure:?}"
+        );
     }
-    c.set_options("runtimeoptions.v1.Options", generic("/no/such/file.toml", ""));
+    c.set_options(
+        "runtimeoptions.v1.Options",
+        generic("/no/such/file.toml", ""),
+    );
     let failure = c.create().unwrap_err();
-    assert!(failure.message.contains("/no/such/file.toml"), "{failure:?}");
+    assert!(
+        failure.message.contains("/no/such/file.toml"),
+        "{failure:?}"
+    );
     assert_eq!(code(c.state()), Code::NOT_FOUND);
 }
 
@@ -106,8 +166,14 @@ fn an_unknown_key_is_an_error_that_names_it() {
 fn a_runtime_that_does_not_exist_is_named_in_the_error() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exit 0");
-    let options = request!(Options { binary_name: "/no/such/runtime", root: lab.dir.join("runc").to_str().unwrap() });
-    c.set_options("containerd.runc.v1.Options", options.write_to_bytes().unwrap());
+    let options = request!(Options {
+        binary_name: "/no/such/runtime",
+        root: lab.dir.join("runc").to_str().unwrap()
+    });
+    c.set_options(
+        "containerd.runc.v1.Options",
+        options.write_to_bytes().unwrap(),
+    );
     let failure = c.create().unwrap_err();
     assert!(failure.message.contains("/no/such/runtime"), "{failure:?}");
     assert_eq!(code(c.state()), Code::NOT_FOUND);

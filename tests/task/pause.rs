@@ -3,6 +3,7 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 use nix::sys::signal::Signal;
@@ -16,20 +17,32 @@ fn a_task_pauses_and_resumes_with_its_events() {
     c.pause().unwrap();
     assert_eq!(c.status(), Status::PAUSED);
     assert_eq!(code(c.delete()), Code::FAILED_PRECONDITION);
-    assert_eq!(code(c.exec("e1").add(&process("exit 0"), &Stdio::default())), Code::FAILED_PRECONDITION);
+    assert_eq!(
+        code(c.exec("e1").add(&process("exit 0"), &Stdio::default())),
+        Code::FAILED_PRECONDITION
+    );
     c.resume().unwrap();
     assert_eq!(c.status(), Status::RUNNING);
     lab.events.wait("resumed c1");
-    assert_eq!(lab.events.lines(), ["create c1", "start c1", "paused c1", "resumed c1"]);
+    assert_eq!(
+        lab.events.lines(),
+        ["create c1", "start c1", "paused c1", "resumed c1"]
+    );
 }
 
 #[test]
 fn only_a_running_task_pauses_and_only_a_paused_one_resumes() {
     let lab = Lab::new();
     let c = lab.shim("c1", "exec sleep 1000");
-    assert_eq!((code(c.pause()), code(c.resume())), (Code::NOT_FOUND, Code::NOT_FOUND));
+    assert_eq!(
+        (code(c.pause()), code(c.resume())),
+        (Code::NOT_FOUND, Code::NOT_FOUND)
+    );
     c.create().unwrap();
-    assert_eq!((code(c.pause()), code(c.resume())), (Code::FAILED_PRECONDITION, Code::FAILED_PRECONDITION));
+    assert_eq!(
+        (code(c.pause()), code(c.resume())),
+        (Code::FAILED_PRECONDITION, Code::FAILED_PRECONDITION)
+    );
     c.start().unwrap();
     assert_eq!(code(c.resume()), Code::FAILED_PRECONDITION);
     c.pause().unwrap();
@@ -38,7 +51,10 @@ fn only_a_running_task_pauses_and_only_a_paused_one_resumes() {
     c.resume().unwrap();
     c.kill(9).unwrap();
     c.wait().unwrap();
-    assert_eq!((code(c.pause()), code(c.resume())), (Code::FAILED_PRECONDITION, Code::FAILED_PRECONDITION));
+    assert_eq!(
+        (code(c.pause()), code(c.resume())),
+        (Code::FAILED_PRECONDITION, Code::FAILED_PRECONDITION)
+    );
     assert_eq!(c.status(), Status::STOPPED);
 }
 
@@ -47,7 +63,10 @@ fn wait_on_a_paused_task_blocks_until_it_exits() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     c.pause().unwrap();
-    let waiter = thread::spawn({ let c = (*c).clone(); move || c.wait() });
+    let waiter = thread::spawn({
+        let c = (*c).clone();
+        move || c.wait()
+    });
     // Several answers later the waiter still has none.
     for _ in 0..20 {
         assert_eq!(c.status(), Status::PAUSED);

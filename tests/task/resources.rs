@@ -25,42 +25,105 @@ fn pids_limit(c: &Container) -> String {
 #[test]
 fn update_changes_the_limits_in_the_cgroup() {
     let lab = Lab::new();
-    let c = limited(&lab, "exec sleep 1000", json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 50}}));
+    let c = limited(
+        &lab,
+        "exec sleep 1000",
+        json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 50}}),
+    );
     c.create().unwrap();
     c.start().unwrap();
-    assert_eq!((memory_limit(&c), pids_limit(&c)), ("67108864".to_owned(), "50".to_owned()));
-    c.update(Some(resources(&json!({"memory": {"limit": 32 << 20}, "pids": {"limit": 20}})))).unwrap();
-    assert_eq!((memory_limit(&c), pids_limit(&c)), ("33554432".to_owned(), "20".to_owned()));
+    assert_eq!(
+        (memory_limit(&c), pids_limit(&c)),
+        ("67108864".to_owned(), "50".to_owned())
+    );
+    c.update(Some(resources(
+        &json!({"memory": {"limit": 32 << 20}, "pids": {"limit": 20}}),
+    )))
+    .unwrap();
+    assert_eq!(
+        (memory_limit(&c), pids_limit(&c)),
+        ("33554432".to_owned(), "20".to_owned())
+    );
 }
 
 #[test]
 fn stats_say_what_the_cgroup_files_say() {
     let lab = Lab::new();
-    let c = limited(&lab, "while :; do :; done", json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 50}}));
+    let c = limited(
+        &lab,
+        "while :; do :; done",
+        json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 50}}),
+    );
     c.create().unwrap();
     c.start().unwrap();
     c.exec_run("e1", "exec sleep 1000");
     let stats = c.stats().unwrap();
-    let pids: u64 = cgroup_file(&c.cgroup, "pids/pids.current", "pids.current").parse().unwrap();
+    let pids: u64 = cgroup_file(&c.cgroup, "pids/pids.current", "pids.current")
+        .parse()
+        .unwrap();
     if is_v2() {
         assert_eq!(stats.type_url, "io.containerd.cgroups.v2.Metrics");
         let stats = cgroups_v2::metrics::Metrics::parse_from_bytes(&stats.value).unwrap();
-        assert_eq!((stats.pids.current, stats.pids.limit, stats.memory.usage_limit), (pids, 50, 64 << 20));
-        assert!(stats.memory.usage > 0 && stats.memory.anon > 0 && stats.cpu.usage_usec > 0, "{stats}");
+        assert_eq!(
+            (
+                stats.pids.current,
+                stats.pids.limit,
+                stats.memory.usage_limit
+            ),
+            (pids, 50, 64 << 20)
+        );
+        assert!(
+            stats.memory.usage > 0 && stats.memory.anon > 0 && stats.cpu.usage_usec > 0,
+            "{stats}"
+        );
         return;
     }
     assert_eq!(stats.type_url, "io.containerd.cgroups.v1.Metrics");
     let stats = cgroups::metrics::Metrics::parse_from_bytes(&stats.value).unwrap();
-    assert_eq!((stats.pids.current, stats.pids.limit, stats.memory.usage.limit), (pids, 50, 64 << 20));
-    let later: u64 = cgroup_file(&c.cgroup, "cpuacct/cpuacct.usage", "").parse().unwrap();
-    assert!(stats.cpu.usage.total > 0 && stats.cpu.usage.total <= later, "{} and later {later}", stats.cpu.usage.total);
-    assert!(!stats.cpu.usage.per_cpu.is_empty() && stats.cpu.throttling.is_some(), "{stats}");
-    let max: u64 = cgroup_file(&c.cgroup, "memory/memory.max_usage_in_bytes", "").parse().unwrap();
-    assert!(stats.memory.usage.usage > 0 && stats.memory.usage.usage <= max, "{stats}");
+    assert_eq!(
+        (
+            stats.pids.current,
+            stats.pids.limit,
+            stats.memory.usage.limit
+        ),
+        (pids, 50, 64 << 20)
+    );
+    let later: u64 = cgroup_file(&c.cgroup, "cpuacct/cpuacct.usage", "")
+        .parse()
+        .unwrap();
+    assert!(
+        stats.cpu.usage.total > 0 && stats.cpu.usage.total <= later,
+        "{} and later {later}",
+        stats.cpu.usage.total
+    );
+    assert!(
+        !stats.cpu.usage.per_cpu.is_empty() && stats.cpu.throttling.is_some(),
+        "{stats}"
+    );
+    let max: u64 = cgroup_file(&c.cgroup, "memory/memory.max_usage_in_bytes", "")
+        .parse()
+        .unwrap();
+    assert!(
+        stats.memory.usage.usage > 0 && stats.memory.usage.usage <= max,
+        "{stats}"
+    );
     let file = cgroup_file(&c.cgroup, "memory/memory.stat", "");
-    let field = |name: &str| file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
-    assert_eq!(field("hierarchical_memory_limit"), Some(stats.memory.hierarchical_memory_limit));
-    assert!(stats.memory.pg_fault > 0 && Some(stats.memory.pg_fault) <= field("pgfault"), "{stats}");
+    let field = |name: &str| {
+        file.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(' ')?
+                .parse::<u64>()
+                .ok()
+        })
+    };
+    assert_eq!(
+        field("hierarchical_memory_limit"),
+        Some(stats.memory.hierarchical_memory_limit)
+    );
+    assert!(
+        stats.memory.pg_fault > 0 && Some(stats.memory.pg_fault) <= field("pgfault"),
+        "{stats}"
+    );
 }
 
 #[test]
@@ -69,25 +132,40 @@ fn a_task_that_has_exited_has_statistics_or_is_not_found_but_never_another_error
     let c = lab.run("c1", "exit 0");
     c.wait().unwrap();
     if let Err(failure) = c.stats() {
-        assert_eq!(failure.code, containerd_shim_protos::ttrpc::Code::NOT_FOUND, "{failure:?}");
+        assert_eq!(
+            failure.code,
+            containerd_shim_protos::ttrpc::Code::NOT_FOUND,
+            "{failure:?}"
+        );
     }
 }
 
 #[test]
 fn an_oom_kill_is_told_before_the_exit_that_it_causes() {
     let lab = Lab::new();
-    let c = limited(&lab, "exec tail /dev/zero", json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}}));
+    let c = limited(
+        &lab,
+        "exec tail /dev/zero",
+        json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}}),
+    );
     c.create().unwrap();
     c.start().unwrap();
     assert_eq!(c.wait().unwrap().exit_status, 137);
     lab.events.wait("exit c1 137");
-    assert_eq!(lab.events.lines(), ["create c1", "start c1", "oom c1", "exit c1 137"]);
+    assert_eq!(
+        lab.events.lines(),
+        ["create c1", "start c1", "oom c1", "exit c1 137"]
+    );
 }
 
 #[test]
 fn an_oom_kill_of_an_exec_is_told_while_the_task_lives_on() {
     let lab = Lab::new();
-    let c = limited(&lab, "exec sleep 1000", json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}}));
+    let c = limited(
+        &lab,
+        "exec sleep 1000",
+        json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}}),
+    );
     c.create().unwrap();
     c.start().unwrap();
     let exec = c.exec_run("e1", "exec tail /dev/zero");

@@ -4,6 +4,7 @@ use crate::fifo::Output;
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::mount;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 use std::fs;
@@ -12,7 +13,9 @@ use std::fs;
 #[test]
 fn an_overlay_of_sixty_layers_is_mounted() {
     let lab = Lab::new();
-    let snapshots = lab.dir.join("root/io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let snapshots = lab
+        .dir
+        .join("root/io.containerd.snapshotter.v1.overlayfs/snapshots");
     let layer = |number: u32| snapshots.join(format!("{}/fs", 1000 + number));
     for number in 0..60 {
         fs::create_dir_all(layer(number)).unwrap();
@@ -21,12 +24,22 @@ fn an_overlay_of_sixty_layers_is_mounted() {
     let (upper, work) = (snapshots.join("2000/fs"), snapshots.join("2000/work"));
     fs::create_dir_all(&upper).unwrap();
     fs::create_dir_all(&work).unwrap();
-    let mut lower: Vec<String> = (0..60).map(|number| layer(number).display().to_string()).collect();
+    let mut lower: Vec<String> = (0..60)
+        .map(|number| layer(number).display().to_string())
+        .collect();
     lower.push(lab.dir.join("rootfs").display().to_string());
-    let options = [format!("workdir={}", work.display()), format!("upperdir={}", upper.display()), format!("lowerdir={}", lower.join(":"))];
+    let options = [
+        format!("workdir={}", work.display()),
+        format!("upperdir={}", upper.display()),
+        format!("lowerdir={}", lower.join(":")),
+    ];
     assert!(options[2].len() > 4096);
     let mut c = lab.shim("c1", "ls -d /layer* | wc -l; echo new >/written");
-    c.request.rootfs = vec![mount("overlay", "overlay", &options.each_ref().map(String::as_str))];
+    c.request.rootfs = vec![mount(
+        "overlay",
+        "overlay",
+        &options.each_ref().map(String::as_str),
+    )];
     let out = Output::new(&c.bundle.join("out"));
     c.set_stdio(&Stdio::to(&out));
     c.create().unwrap();
@@ -57,7 +70,14 @@ fn a_failed_create_unmounts_and_the_next_one_works() {
     c.create().unwrap();
     c.start().unwrap();
     assert_eq!(c.status(), Status::RUNNING);
-    assert_eq!(lab.events.lines().iter().filter(|line| line.starts_with("create")).count(), 1);
+    assert_eq!(
+        lab.events
+            .lines()
+            .iter()
+            .filter(|line| line.starts_with("create"))
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -65,7 +85,11 @@ fn a_mount_that_fails_takes_the_ones_before_it_along() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exec sleep 1000");
     let good = c.request.rootfs.clone();
-    for bad in [mount("nosuchfs", "none", &[]), mount("bind", "/no/such/source", &["rbind"]), mount("overlay", "overlay", &["lowerdir=/no/such"])] {
+    for bad in [
+        mount("nosuchfs", "none", &[]),
+        mount("bind", "/no/such/source", &["rbind"]),
+        mount("overlay", "overlay", &["lowerdir=/no/such"]),
+    ] {
         c.request.rootfs = [good.clone(), vec![bad]].concat();
         c.create().unwrap_err();
         assert_eq!(leaks::mounts(&lab.dir).len(), 0);
@@ -97,7 +121,10 @@ fn without_mounts_the_bundles_own_rootfs_is_used() {
     c.start().unwrap();
     assert_eq!(c.wait().unwrap().exit_status, 4);
     c.delete().unwrap();
-    assert!(c.bundle.join("rootfs/bin/busybox").exists(), "the rootfs is not the shim's to empty");
+    assert!(
+        c.bundle.join("rootfs/bin/busybox").exists(),
+        "the rootfs is not the shim's to empty"
+    );
 }
 
 #[test]

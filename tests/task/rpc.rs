@@ -147,14 +147,25 @@ pub struct Stdio {
 impl Stdio {
     /// Both streams to one fifo, no stdin.
     pub fn to(output: &Output) -> Self {
-        Self { stdout: output.uri(), stderr: output.uri(), ..Self::default() }
+        Self {
+            stdout: output.uri(),
+            stderr: output.uri(),
+            ..Self::default()
+        }
     }
     pub fn with_stdin(self, path: &Path) -> Self {
-        Self { stdin: path.display().to_string(), ..self }
+        Self {
+            stdin: path.display().to_string(),
+            ..self
+        }
     }
     /// A terminal: no stderr.
     pub fn terminal(self) -> Self {
-        Self { terminal: true, stderr: String::new(), ..self }
+        Self {
+            terminal: true,
+            stderr: String::new(),
+            ..self
+        }
     }
 }
 
@@ -184,42 +195,85 @@ impl Process {
         self.call::<Empty>(method, body).map(|_| ())
     }
     pub fn state(&self) -> Answer<StateResponse> {
-        self.call("State", &request!(StateRequest { id: &*self.id, exec_id: &*self.exec_id }))
+        self.call(
+            "State",
+            &request!(StateRequest {
+                id: &*self.id,
+                exec_id: &*self.exec_id
+            }),
+        )
     }
     pub fn status(&self) -> Status {
         self.state().unwrap().status.enum_value().unwrap()
     }
     pub fn start(&self) -> Answer<u32> {
-        let body = request!(StartRequest { id: &*self.id, exec_id: &*self.exec_id });
-        self.call("Start", &body).map(|answer: StartResponse| answer.pid)
+        let body = request!(StartRequest {
+            id: &*self.id,
+            exec_id: &*self.exec_id
+        });
+        self.call("Start", &body)
+            .map(|answer: StartResponse| answer.pid)
     }
     pub fn wait(&self) -> Answer<WaitResponse> {
-        self.call("Wait", &request!(WaitRequest { id: &*self.id, exec_id: &*self.exec_id }))
+        self.call(
+            "Wait",
+            &request!(WaitRequest {
+                id: &*self.id,
+                exec_id: &*self.exec_id
+            }),
+        )
     }
     pub fn delete(&self) -> Answer<DeleteResponse> {
-        self.call("Delete", &request!(DeleteRequest { id: &*self.id, exec_id: &*self.exec_id }))
+        self.call(
+            "Delete",
+            &request!(DeleteRequest {
+                id: &*self.id,
+                exec_id: &*self.exec_id
+            }),
+        )
     }
     pub fn kill(&self, signal: u32) -> Answer<()> {
-        let body = request!(KillRequest { id: &*self.id, exec_id: &*self.exec_id, signal: signal });
+        let body = request!(KillRequest {
+            id: &*self.id,
+            exec_id: &*self.exec_id,
+            signal: signal
+        });
         self.empty("Kill", &body)
     }
     pub fn kill_all(&self, signal: u32) -> Answer<()> {
-        let mut body = request!(KillRequest { id: &*self.id, exec_id: &*self.exec_id, signal: signal });
+        let mut body = request!(KillRequest {
+            id: &*self.id,
+            exec_id: &*self.exec_id,
+            signal: signal
+        });
         body.all = true;
         self.empty("Kill", &body)
     }
     pub fn resize(&self, width: u32, height: u32) -> Answer<()> {
-        let mut body = request!(ResizePtyRequest { id: &*self.id, exec_id: &*self.exec_id });
+        let mut body = request!(ResizePtyRequest {
+            id: &*self.id,
+            exec_id: &*self.exec_id
+        });
         (body.width, body.height) = (width, height);
         self.empty("ResizePty", &body)
     }
     pub fn close_stdin(&self) -> Answer<()> {
-        let body = request!(CloseIORequest { id: &*self.id, exec_id: &*self.exec_id, stdin: true });
+        let body = request!(CloseIORequest {
+            id: &*self.id,
+            exec_id: &*self.exec_id,
+            stdin: true
+        });
         self.empty("CloseIO", &body)
     }
     /// Adds this process as an exec of its task: `spec` is an OCI `process`.
     pub fn add(&self, spec: &Value, stdio: &Stdio) -> Answer<()> {
-        self.add_any(Some(any("types.containerd.io/opencontainers/runtime-spec/1/Process", spec.to_string())), stdio)
+        self.add_any(
+            Some(any(
+                "types.containerd.io/opencontainers/runtime-spec/1/Process",
+                spec.to_string(),
+            )),
+            stdio,
+        )
     }
     pub fn add_any(&self, spec: Option<Any>, stdio: &Stdio) -> Answer<()> {
         let body = request!(ExecProcessRequest {
@@ -244,19 +298,35 @@ impl Process {
         let answer: PidsResponse = self.call("Pids", &request!(PidsRequest { id: &*self.id }))?;
         let details = |info: &Any| {
             assert_eq!(info.type_url, "containerd.runc.v1.ProcessDetails");
-            ProcessDetails::parse_from_bytes(&info.value).unwrap().exec_id
+            ProcessDetails::parse_from_bytes(&info.value)
+                .unwrap()
+                .exec_id
         };
-        Ok(answer.processes.iter().map(|process| (process.pid, process.info.as_ref().map(details))).collect())
+        Ok(answer
+            .processes
+            .iter()
+            .map(|process| (process.pid, process.info.as_ref().map(details)))
+            .collect())
     }
     pub fn update(&self, resources: Option<Any>) -> Answer<()> {
-        self.empty("Update", &request!(UpdateTaskRequest { id: &*self.id, resources: resources }))
+        self.empty(
+            "Update",
+            &request!(UpdateTaskRequest {
+                id: &*self.id,
+                resources: resources
+            }),
+        )
     }
     pub fn stats(&self) -> Answer<Any> {
         let answer = self.call("Stats", &request!(StatsRequest { id: &*self.id }));
         answer.map(|answer: StatsResponse| answer.stats.unwrap_or_default())
     }
     pub fn checkpoint(&self, path: &str, options: Option<Any>) -> Answer<()> {
-        let body = request!(CheckpointTaskRequest { id: &*self.id, path: path, options: options });
+        let body = request!(CheckpointTaskRequest {
+            id: &*self.id,
+            path: path,
+            options: options
+        });
         self.empty("Checkpoint", &body)
     }
     pub fn connect(&self) -> Answer<ConnectResponse> {
@@ -267,17 +337,26 @@ impl Process {
     }
     /// Shutdown of the last task: the shim may be gone before it answers.
     pub fn end(&self) {
-        drop(self.client.try_call::<Empty>("Shutdown", &request!(ShutdownRequest { id: &*self.id })));
+        drop(
+            self.client
+                .try_call::<Empty>("Shutdown", &request!(ShutdownRequest { id: &*self.id })),
+        );
     }
 }
 
 pub fn any(type_url: &str, value: impl Into<Vec<u8>>) -> Any {
-    request!(Any { type_url: type_url, value: value })
+    request!(Any {
+        type_url: type_url,
+        value: value
+    })
 }
 
 /// An `Any` of a Go type that is sent as JSON.
 pub fn resources(value: &Value) -> Any {
-    any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", value.to_string())
+    any(
+        "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources",
+        value.to_string(),
+    )
 }
 
 /// The code of what should have failed.
@@ -290,5 +369,7 @@ pub fn code<T: std::fmt::Debug>(answer: Answer<T>) -> Code {
 
 /// A status in a message, as the enum it stands for.
 pub fn known<E: containerd_shim_protos::protobuf::Enum>(value: EnumOrUnknown<E>) -> E {
-    value.enum_value().unwrap_or_else(|number| panic!("unknown enum value {number}"))
+    value
+        .enum_value()
+        .unwrap_or_else(|number| panic!("unknown enum value {number}"))
 }
