@@ -266,6 +266,12 @@ impl Lab {
         for pid in pids {
             leaks::gone(pid);
         }
+        eventually("end of all processes", || {
+            match leaks::processes(&self.ns) {
+                left if left.is_empty() => Ok(()),
+                left => Err(format!("{left:?}")),
+            }
+        });
         for Made {
             task,
             cgroup,
@@ -292,11 +298,6 @@ impl Lab {
             leaks::mounts(&self.dir),
             Vec::<PathBuf>::new(),
             "mounts are left"
-        );
-        assert_eq!(
-            leaks::processes(&self.ns),
-            Vec::<String>::new(),
-            "processes are left"
         );
         for seen in self.events.seen() {
             assert_eq!(seen.namespace, self.ns, "{}", seen.line);
