@@ -18,23 +18,32 @@ use std::io;
 use std::rc::Rc;
 
 use log::{debug, error};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::sys::{spawn, wait};
-use crate::types::{ExitRecord, Pid, Timestamp};
+use crate::sys::{proc, spawn, wait};
+use crate::types::{ExitRecord, Pid, ProcessIdentity, Signal, Timestamp};
 
 /// What is known of children; shared by the handles of one runtime thread.
 #[derive(Default)]
 struct Table {
-    waiting: HashMap<Pid, oneshot::Sender<ExitRecord>>,
+    waiting: HashMap<Pid, oneshot::Sender<Exit>>,
     starts_under_way: usize,
-    unclaimed: HashMap<Pid, ExitRecord>,
+    unclaimed: HashMap<Pid, Exit>,
 }
 
 /// A handle to the table; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Reaper(Rc<RefCell<Table>>);
+
+/// The end of a child, and who it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Exit {
+    /// How it ended.
+    pub record: ExitRecord,
+    /// Who it was, where the kernel still told.
+    pub identity: Option<ProcessIdentity>,
+}
 
 /// A child of the shim whose end will be told.
 #[derive(Debug)]
@@ -42,7 +51,7 @@ pub struct Child {
     /// Its pid; it may be signalled until `exit` has answered, since it is not reaped before.
     pub pid: Pid,
     /// Tells its end, once.
-    pub exit: oneshot::Receiver<ExitRecord>,
+    pub exit: oneshot::Receiver<Exit>,
 }
 
 /// While one of these lives, the exits of unknown children are kept for [`Reaper::adopt`].
@@ -78,12 +87,30 @@ impl Reaper {
     /// Registers a process that the OCI runtime started and left to the shim as subreaper; it may be dead already.
     #[must_use]
     pub fn adopt(&self, pid: Pid, _start: &StartUnderWay) -> Child {
-        let early = self.0.borrow_mut().unclaimed.remove(&pid);
+        // Whoever is there under this pid now is not the one that was reaped.
+        let early = self
+            .0
+            .borrow_mut()
+            .unclaimed
+            .remove(&pid)
+            .filter(|_| proc::identity(pid).is_err());
         let child = self.register(pid);
         if let Some(exit) = early {
             self.tell(exit);
         }
         child
+    }
+
+    /// Sends `signal` to a child that is not reaped, so that the pid is its own.
+    ///
+    /// # Errors
+    /// `NotFound` where the child has ended; else what kill(2) answered.
+    pub fn signal(&self, pid: Pid, signal: Signal) -> io::Result<()> {
+        if self.0.borrow().waiting.contains_key(&pid) {
+            wait::signal_child(pid, signal)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn register(&self, pid: Pid) -> Child {
@@ -92,18 +119,20 @@ impl Reaper {
         Child { pid, exit }
     }
 
-    fn tell(&self, exit: ExitRecord) {
+    fn tell(&self, exit: Exit) {
         let mut table = self.0.borrow_mut();
-        match table.waiting.remove(&exit.pid) {
+        match table.waiting.remove(&exit.record.pid) {
             Some(owner) => {
                 if owner.send(exit).is_err() {
-                    debug!(pid = exit.pid.get(), status = exit.status.get(); "nobody asks for this exit any more");
+                    debug!(pid = exit.record.pid.get(), status = exit.record.status.get(); "nobody asks for this exit any more");
                 }
             }
             None if table.starts_under_way > 0 => {
-                table.unclaimed.insert(exit.pid, exit);
+                table.unclaimed.insert(exit.record.pid, exit);
             }
-            None => debug!(pid = exit.pid.get(), status = exit.status.get(); "reaped an orphan"),
+            None => {
+                debug!(pid = exit.record.pid.get(), status = exit.record.status.get(); "reaped an orphan")
+            }
         }
     }
 
@@ -115,11 +144,14 @@ impl Reaper {
                 Ok(None) => return,
                 Err(error) => return error!("waitid: {error}"),
             };
-            self.tell(ExitRecord {
+            let record = ExitRecord {
                 pid: zombie.pid,
                 status: zombie.status,
                 exited_at: Timestamp::now(),
-            });
+            };
+            // While it is a zombie its start time can still be read.
+            let identity = proc::identity(zombie.pid).ok();
+            self.tell(Exit { record, identity });
             if let Err(error) = wait::reap(zombie) {
                 // Going on would find the same zombie for ever; the next SIGCHLD tries again.
                 return error!(pid = zombie.pid.get(); "reap: {error}");
@@ -132,7 +164,7 @@ impl Reaper {
     /// # Errors
     /// What installing the signal handler answered.
     pub fn run(&self) -> io::Result<impl Future<Output = ()> + use<>> {
-        let mut child_signals: SignalStream = signal(SignalKind::child())?;
+        let mut child_signals = signal(SignalKind::child())?;
         let reaper = self.clone();
         Ok(async move {
             loop {

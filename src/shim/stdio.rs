@@ -1,1 +1,323 @@
-//! stdio
+//! The stdio of one process of a container: what is connected to what, from Create or Exec until Delete.
+//!
+//! ```text
+//!            container                     shim                          outside
+//!   fd 0     pipe, read end  <---- pump <---- fifo (a writer is held)  <---- client
+//!   fd 1, 2  pipe, write end ----> pump ----> fifo (a reader is held)  ----> manager
+//!                            ----> pump ----> file, appended
+//!                            ----------------------- fd 3, 4           ----> logging binary (both ends are held)
+//!   tty      slave           <-> master <-> pumps                      <---> as above; stdout only
+//! ```
+//!
+//! Owned by the task actor; everything runs on its thread, inside its `LocalSet`. The semantics are those of containerd's
+//! `cmd/containerd-shim-runc-v2/process/io.go`. How bytes are moved is the business of [`crate::logs`].
+
+mod console;
+mod error;
+mod logger;
+mod outputs;
+mod pumps;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::console::ConsoleSocket;
+pub use self::error::StdioOpenError;
+use self::logger::Logger;
+use self::outputs::{Outputs, Target};
+pub use self::pumps::StdioCounters;
+use self::pumps::{OutputName, Pumps};
+use crate::logs::{Sink, Source};
+use crate::shim::reaper::Reaper;
+use crate::sys::pipe::Pipe;
+use crate::sys::pty;
+use crate::sys::readiness::Watched;
+use crate::sys::spawn::Stream;
+use crate::types::Stdio;
+
+/// How long the output is drained after a process has ended, while somebody else keeps it open (containerd's own limit).
+pub const DRAIN_CAP: Duration = Duration::from_secs(10);
+
+/// Whose stdio it is.
+pub struct StdioContext<'a> {
+    /// Starts the logging binary.
+    pub reaper: &'a Reaper,
+    /// The container's id.
+    pub container: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its bundle, which the console socket is made in.
+    pub bundle: &'a Path,
+    /// A name that no other process of the container has, fit for a file name: "init" or the exec id.
+    pub name: &'a str,
+    /// The user that owns the pipes.
+    pub io_uid: u32,
+    /// The group that owns the pipes.
+    pub io_gid: u32,
+}
+
+/// What the OCI runtime is to be started with. To be dropped (or spent) once it was started: the container's output
+/// ends when nobody has these open any more.
+#[derive(Debug, Default)]
+pub struct ChildStdio {
+    /// stdin.
+    pub stdin: Stream,
+    /// stdout.
+    pub stdout: Stream,
+    /// stderr.
+    pub stderr: Stream,
+    /// `--console-socket`, where there is a terminal. It may be relative to the bundle, which is to be the runtime's
+    /// working directory.
+    pub console_socket: Option<PathBuf>,
+}
+
+/// How the draining of the output ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every stream has ended, and all of it was delivered.
+    Everything,
+    /// Somebody kept this many streams open for longer than the cap; they were closed.
+    CapReached {
+        /// How many.
+        streams: usize,
+    },
+}
+
+/// The loggers that [`ProcessStdio::close`] has told to end. Dropping this lets them end in the background; only who is
+/// about to end the shim needs to wait.
+#[derive(Debug, Default)]
+pub struct StoppingLoggers(Vec<JoinHandle<()>>);
+
+impl StoppingLoggers {
+    /// Waits until they have ended, 16 s at most.
+    pub async fn ended(self) {
+        for task in self.0 {
+            if let Err(error) = task.await {
+                log::warn!("logging binary: {error}");
+            }
+        }
+    }
+}
+
+/// The terminal of a process.
+#[derive(Debug)]
+enum Console {
+    None,
+    /// The OCI runtime has not handed it out yet.
+    Awaited(Box<AwaitedConsole>),
+    /// Its master.
+    Attached(Rc<Watched>),
+}
+
+#[derive(Debug)]
+struct AwaitedConsole {
+    socket: ConsoleSocket,
+    stdin: Option<Source>,
+    stdout: Sink,
+}
+
+/// The stdio of one process. With everything null it holds nothing.
+#[derive(Debug)]
+pub struct ProcessStdio {
+    pumps: Pumps,
+    console: RefCell<Console>,
+    /// So that a client that goes is not the container's EOF.
+    stdin_writer: RefCell<Option<OwnedFd>>,
+    /// So that a manager that goes is not EPIPE, and what it has not read stays in the fifo.
+    _fifo_readers: Vec<OwnedFd>,
+    /// So that a container that closes its output is not EOF to the logger while the container lives.
+    logger_writers: RefCell<Vec<OwnedFd>>,
+    loggers: Vec<Logger>,
+}
+
+impl ProcessStdio {
+    /// Opens what `stdio` names, starts logging binaries and waits until they are ready, and starts the pumps (with a
+    /// terminal: [`Self::attach_console`] does). Must be called inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// [`StdioOpenError`]; then nothing is left behind, but for a logger that is being stopped in the background.
+    pub async fn open(
+        stdio: &Stdio,
+        cx: StdioContext<'_>,
+    ) -> Result<(Self, ChildStdio), StdioOpenError> {
+        let pumps = Pumps::new(cx.container, cx.name);
+        let (stdin, stdin_writer) = match stdio.stdin.as_deref().map(error::open_fifo) {
+            Some(fifo) => {
+                let fifo = fifo?;
+                (Some(Source::pipe(fifo.read)?), Some(fifo.write))
+            }
+            None => (None, None),
+        };
+        let outputs = Outputs::open(stdio, &cx, &pumps.shared).await?;
+        let mut opened = Self {
+            pumps,
+            console: RefCell::new(Console::None),
+            stdin_writer: RefCell::new(stdin_writer),
+            _fifo_readers: outputs.fifo_readers,
+            logger_writers: RefCell::default(),
+            loggers: outputs.loggers,
+        };
+        let child = if stdio.terminal {
+            opened.await_terminal(stdin, outputs.stdout, &cx)?
+        } else {
+            opened.connect_pipes(stdin, outputs.stdout, outputs.stderr, &cx)?
+        };
+        Ok((opened, child))
+    }
+
+    fn await_terminal(
+        &mut self,
+        stdin: Option<Source>,
+        stdout: Target,
+        cx: &StdioContext<'_>,
+    ) -> Result<ChildStdio, StdioOpenError> {
+        let stdout = match stdout {
+            Target::Nowhere => Sink::Nowhere,
+            Target::Sink(sink) => sink,
+            Target::Logger(write) => Sink::pipe(write)?,
+        };
+        let socket = ConsoleSocket::bind(cx.bundle, cx.name)?;
+        let console_socket = Some(socket.for_runtime.clone());
+        *self.console.get_mut() = Console::Awaited(Box::new(AwaitedConsole {
+            socket,
+            stdin,
+            stdout,
+        }));
+        Ok(ChildStdio {
+            console_socket,
+            ..ChildStdio::default()
+        })
+    }
+
+    fn connect_pipes(
+        &mut self,
+        stdin: Option<Source>,
+        stdout: Target,
+        stderr: Target,
+        cx: &StdioContext<'_>,
+    ) -> io::Result<ChildStdio> {
+        let stdin = match stdin {
+            Some(source) => {
+                let pipe = Pipe::owned_by(cx.io_uid, cx.io_gid)?;
+                self.pumps.start_stdin(source, Sink::pipe(pipe.write)?);
+                Stream::Fd(pipe.read)
+            }
+            None => Stream::Null,
+        };
+        Ok(ChildStdio {
+            stdin,
+            stdout: self.connect_output(OutputName::Stdout, stdout, cx)?,
+            stderr: self.connect_output(OutputName::Stderr, stderr, cx)?,
+            console_socket: None,
+        })
+    }
+
+    fn connect_output(
+        &mut self,
+        name: OutputName,
+        target: Target,
+        cx: &StdioContext<'_>,
+    ) -> io::Result<Stream> {
+        match target {
+            Target::Nowhere => Ok(Stream::Null),
+            Target::Logger(write) => {
+                self.logger_writers.get_mut().push(write.try_clone()?);
+                Ok(Stream::Fd(write))
+            }
+            Target::Sink(sink) => {
+                let pipe = Pipe::owned_by(cx.io_uid, cx.io_gid)?;
+                self.pumps
+                    .start_output(name, Source::pipe(pipe.read)?, sink);
+                Ok(Stream::Fd(pipe.write))
+            }
+        }
+    }
+
+    /// Takes the terminal that the OCI runtime has handed out by now, and starts the pumps. Without a terminal, or when
+    /// it was attached before, there is nothing to do.
+    ///
+    /// # Errors
+    /// [`StdioOpenError::ConsoleLate`], [`StdioOpenError::ConsoleReceive`]
+    pub async fn attach_console(&self, deadline: Duration) -> Result<(), StdioOpenError> {
+        let awaited = match self.console.replace(Console::None) {
+            Console::Awaited(awaited) => *awaited,
+            other => {
+                self.console.replace(other);
+                return Ok(());
+            }
+        };
+        let master = awaited.socket.receive(deadline).await?;
+        let master = Rc::new(Watched::new(
+            master,
+            Interest::READABLE | Interest::WRITABLE,
+        )?);
+        if let Some(stdin) = awaited.stdin {
+            self.pumps
+                .start_stdin(stdin, Sink::Terminal(Rc::clone(&master)));
+        }
+        let output = Source::Terminal(Rc::clone(&master));
+        self.pumps
+            .start_output(OutputName::Stdout, output, awaited.stdout);
+        self.console.replace(Console::Attached(master));
+        Ok(())
+    }
+
+    /// CloseIO: the container sees EOF when it has read everything and the client has closed its end too. A terminal
+    /// has no such thing as EOF, as with containerd's shim.
+    pub fn close_stdin(&self) {
+        self.stdin_writer.take();
+    }
+
+    /// ResizePty, in characters. Without a terminal there is nothing to do.
+    ///
+    /// # Errors
+    /// What TIOCSWINSZ answered.
+    pub fn resize(&self, width: u16, height: u16) -> io::Result<()> {
+        match &*self.console.borrow() {
+            Console::None | Console::Awaited(_) => Ok(()),
+            Console::Attached(master) => pty::resize(&**master, width, height),
+        }
+    }
+
+    /// To be called when the process has ended: resolves when its output has ended and was delivered, or after `cap`
+    /// ([`DRAIN_CAP`]), when somebody still holds it open; what that one writes later is lost.
+    ///
+    /// Delivered means: in the file, in the logger's pipe, or in the manager's fifo, where it stays readable until
+    /// [`Self::close`].
+    pub fn drained(&self, cap: Duration) -> impl Future<Output = Drained> + use<> {
+        // From here on it is for the logger to see EOF.
+        self.logger_writers.take();
+        let shared = Rc::clone(&self.pumps.shared);
+        async move {
+            if timeout(cap, shared.outputs_ended()).await.is_ok() {
+                return Drained::Everything;
+            }
+            let streams = shared.outputs_running();
+            shared.stop_outputs();
+            Drained::CapReached { streams }
+        }
+    }
+
+    /// How much went through.
+    #[must_use]
+    pub fn counters(&self) -> StdioCounters {
+        self.pumps.counters()
+    }
+
+    /// Delete, or a failed Create: lets go of everything, and tells the logger to end. Does not wait for the logger.
+    pub async fn close(self) -> StoppingLoggers {
+        drop(self.console);
+        drop(self.stdin_writer);
+        drop(self.logger_writers);
+        self.pumps.close().await;
+        StoppingLoggers(self.loggers.into_iter().map(Logger::stop).collect())
+    }
+}

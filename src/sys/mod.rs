@@ -3,9 +3,21 @@
 //! Every descriptor made here is close-on-exec. Nothing here keeps state of its own or logs.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
+pub mod eventfd;
+pub mod fdpass;
 pub mod fifo;
+pub mod file;
+pub mod inotify;
+pub mod loopdev;
+pub mod memory;
 pub mod mount;
+pub mod pipe;
+pub mod prctl;
 pub mod proc;
 pub mod pty;
+pub mod readiness;
+pub mod socket;
 pub mod spawn;
+pub mod splice;
+pub mod userns;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 use crate::types::{Pid, ProcessIdentity};
 
@@ -34,8 +35,14 @@ fn start_ticks(stat: &str) -> Option<u64> {
 /// # Errors
 /// As [`identity`].
 pub fn boot_id() -> io::Result<u128> {
+    static BOOT_ID: OnceLock<u128> = OnceLock::new();
+    if let Some(id) = BOOT_ID.get() {
+        return Ok(*id);
+    }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    u128::from_str_radix(&text.trim().replace('-', ""), 16).map_err(|_| malformed("boot_id"))
+    let id = u128::from_str_radix(&text.trim().replace('-', ""), 16)
+        .map_err(|_| malformed("boot_id"))?;
+    Ok(*BOOT_ID.get_or_init(|| id))
 }
 
 fn malformed(what: &str) -> io::Error {

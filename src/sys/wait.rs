@@ -4,7 +4,7 @@
 
 use std::io;
 
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::WaitPidFlag;
 
 use crate::types::{ExitStatus, Pid, Signal};
 
@@ -24,7 +24,7 @@ pub struct Zombie {
 pub fn peek() -> io::Result<Option<Zombie>> {
     loop {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let status = match waitid_all(flags) {
+        let status = match waitid_raw(libc::P_ALL, 0, flags) {
             Err(nix::errno::Errno::ECHILD) => return Ok(None),
             Err(nix::errno::Errno::EINTR) => continue,
             other => other?,
@@ -34,10 +34,14 @@ pub fn peek() -> io::Result<Option<Zombie>> {
 }
 
 /// waitid by hand: nix turns a real-time signal's number into an error, and a container may be killed by one.
-fn waitid_all(flags: WaitPidFlag) -> nix::Result<Option<Zombie>> {
+fn waitid_raw(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    flags: WaitPidFlag,
+) -> nix::Result<Option<Zombie>> {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: `info` is a writable siginfo_t for the length of the call.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags.bits()) };
+    let result = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), flags.bits()) };
     nix::errno::Errno::result(result)?;
     // SAFETY: all zeroes is a valid siginfo_t, and the kernel has filled in the rest.
     let info = unsafe { info.assume_init() };
@@ -62,14 +66,26 @@ fn waitid_all(flags: WaitPidFlag) -> nix::Result<Option<Zombie>> {
 /// # Errors
 /// What waitid(2) answered.
 pub fn reap(zombie: Zombie) -> io::Result<()> {
+    try_wait(zombie.pid).map(drop)
+}
+
+/// Reaps the child `pid` if it is dead: for a process that has one child and no reaper.
+///
+/// # Errors
+/// What waitid(2) answered.
+pub fn try_wait(pid: Pid) -> io::Result<Option<ExitStatus>> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-    match waitid(
-        Id::Pid(nix::unistd::Pid::from_raw(zombie.pid.as_raw())),
-        flags,
-    ) {
-        // EINVAL: reaped, but by a signal number that nix cannot name.
-        Ok(WaitStatus::StillAlive | _)
-        | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ECHILD) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    Ok(waitid_raw(libc::P_PID, pid.get(), flags)?.map(|zombie| zombie.status))
+}
+
+/// Sends `signal` to the child `pid`, which nobody has reaped, so that the pid is its own still.
+///
+/// # Errors
+/// What kill(2) answered.
+pub fn signal_child(pid: Pid, signal: Signal) -> io::Result<()> {
+    // By hand: nix's kill knows no real-time signals.
+    // SAFETY: kill(2) takes two numbers and touches no memory.
+    let result = unsafe { libc::kill(pid.as_raw(), i32::from(signal.get())) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }

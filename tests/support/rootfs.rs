@@ -6,13 +6,19 @@ use std::process::Command;
 
 /// Fills `dir` with /bin/busybox, a link for each of its applets, and the directories that a container mounts over.
 pub fn busybox(dir: &Path) {
-    for name in ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var"] {
+    for name in [
+        "bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var",
+    ] {
         std::fs::create_dir_all(dir.join(name)).unwrap();
     }
     let busybox = dir.join("bin/busybox");
     std::fs::copy("/bin/busybox", &busybox).expect("Debian's package busybox-static is installed");
     let applets = Command::new(&busybox).arg("--list").output().unwrap();
-    for applet in String::from_utf8(applets.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+    for applet in String::from_utf8(applets.stdout)
+        .unwrap()
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         symlink("busybox", dir.join("bin").join(applet)).unwrap();
     }
     std::fs::write(dir.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();

@@ -1,0 +1,53 @@
+# The two commands to know: `make build` and `make test`. `make` alone lists all.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# Where rustup puts cargo, for a shell that has not read its profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+SHIM := $(TARGET_DIR)/release/containerd-shim-outlive-v2
+CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.toml runtimeclass.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help build install uninstall check test test-guest demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## build the release binaries in target/release
+	@tests/setup/rust.sh
+	cargo build --release --locked
+
+install: ## install them below PREFIX (/usr/local), in DESTDIR if set
+	@test -x $(SHIM) || $(MAKE) build
+	install -D -m 755 $(SHIM) $(DESTDIR)$(PREFIX)/bin/containerd-shim-outlive-v2
+	install -d $(DESTDIR)$(PREFIX)/share/outlive
+	install -m 644 $(addprefix shim-config/,$(CONFIG)) $(DESTDIR)$(PREFIX)/share/outlive
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-outlive-v2
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/outlive/,$(CONFIG))
+	@if test -d $(DESTDIR)$(PREFIX)/share/outlive; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/outlive; fi
+
+check: ## formatting, clippy and documentation: warnings are errors
+	@tests/setup/rust.sh rustfmt clippy
+	cargo fmt --check
+	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --all-targets -- -D warnings
+	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --test guest -- -D warnings # not among "all": test = false
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+test: build ## every test: with runc on containerd 1.6, 1.7 and 2.x, with crun, and in the guest (root; PARTS=)
+	@tests/setup/test.sh $(SHIM) $(PARTS)
+
+test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
+	@tests/guest/test.sh $(SHIM) $(ARGS)
+
+demo: build ## kill -9 containerd under two containers, and see what is left of them (root)
+	@tests/setup/packages.sh containerd runc busybox-static
+	@OUTLIVE_SHIM_DIR=$(TARGET_DIR)/release tests/demo.sh
+
+clean: ## remove target/: binaries, downloads, the guest
+	cargo clean
+	rm -rf target

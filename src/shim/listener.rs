@@ -1,0 +1,109 @@
+//! The connections to the shim's socket: only from its own user, and counted.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use log::warn;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+
+/// How many connections are open; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<AtomicUsize>);
+
+impl Connections {
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// The accepted connections as ttrpc takes them.
+pub struct Accepted {
+    listener: UnixListener,
+    owner: u32,
+    connections: Connections,
+}
+
+impl Accepted {
+    /// The connections that come to `listener` from processes of the user `owner`.
+    #[must_use]
+    pub const fn new(listener: UnixListener, owner: u32, connections: Connections) -> Self {
+        Self {
+            listener,
+            owner,
+            connections,
+        }
+    }
+}
+
+impl Stream for Accepted {
+    type Item = io::Result<Counted>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let stream = match self.listener.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok((stream, _))) => stream,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+            };
+            // unix(7), SO_PEERCRED: the credentials at the time of connect(2).
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == self.owner => {
+                    self.connections.0.fetch_add(1, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Counted {
+                        stream,
+                        connections: self.connections.clone(),
+                    })));
+                }
+                Ok(peer) => warn!(uid = peer.uid(); "refused a connection of another user"),
+                Err(error) => warn!("refused a connection of an unknown user: {error}"),
+            }
+        }
+    }
+}
+
+/// A connection that is counted while it is open.
+pub struct Counted {
+    stream: UnixStream,
+    connections: Connections,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.connections.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

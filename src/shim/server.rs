@@ -1,0 +1,196 @@
+//! The server: one process, one thread, until containerd says Shutdown.
+//!
+//! ```text
+//! ttrpc connections --> methods --> Service --commands--> Task actors (LocalSet)
+//!                                      `----Create------> creator ----^    ^
+//!                               SIGCHLD --> reaper -------facts------------'
+//!                                              actors --events--> publisher --> containerd
+//! ```
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::ttrpc;
+use containerd_shim_protos::ttrpc::asynchronous::Server;
+use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
+use log::{LevelFilter, error, info, warn};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use super::args::{Args, ArgsError};
+use super::create::{Environment, create};
+use super::error::chain;
+use super::listener::{Accepted, Connections};
+use super::publisher::Publisher;
+use super::reaper::Reaper;
+use super::registry::Registry;
+use super::service::{NewTask, Service};
+use super::task::process::answer;
+use super::{logger, methods};
+use crate::sys::{memory, prctl, socket};
+
+/// The descriptor that `start` leaves the listening socket at.
+const LISTENER_FD: i32 = 3;
+/// How many Create calls may wait to be looked at.
+const CREATE_BOUND: usize = 16;
+/// How long the last events may take to be delivered once nothing else is left to do.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// How long the callers may take to hang up after the answer to Shutdown.
+const HANG_UP_LIMIT: Duration = Duration::from_millis(500);
+/// How long a worker thread is kept for the next piece of work.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
+/// Worker threads wait for disks and mounts only; more than a few would only wait together.
+const MAX_WORKERS: usize = 8;
+
+/// Why the server could not be started. After it was, it ends on Shutdown alone.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The command line.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    /// A step on the system.
+    #[error("{operation}")]
+    Io {
+        /// Which step.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The ttrpc server.
+    #[error("ttrpc server")]
+    Ttrpc(#[from] ttrpc::Error),
+}
+
+fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
+    move |source| ServerError::Io { operation, source }
+}
+
+/// Serves in the bundle, the working directory, until Shutdown.
+///
+/// # Errors
+/// [`ServerError`], before anything is served.
+pub fn run(args: &Args) -> Result<(), ServerError> {
+    let bundle = env::current_dir().map_err(io_error("find the working directory"))?;
+    let level = if args.debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    };
+    // Without a log the shim still does its work.
+    let logging = logger::init(&bundle, level);
+    memory::keep_heap_small();
+    prctl::become_subreaper().map_err(io_error("become a subreaper"))?;
+    let listener = socket::inherited_listener(LISTENER_FD)
+        .map_err(io_error("take over the listening socket"))?;
+    let namespace = args.namespace()?;
+    let manager = env::var("TTRPC_ADDRESS")
+        .ok()
+        .filter(|address| !address.is_empty());
+    let manager =
+        manager.map(|address| PathBuf::from(address.strip_prefix("unix://").unwrap_or(&address)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_WORKERS)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .build()
+        .map_err(io_error("build the runtime"))?;
+    if let Err(error) = logging {
+        error!("log: {error}");
+    }
+    let environment = Environment {
+        reaper: Reaper::default(),
+        publisher: Publisher::new(namespace, manager),
+        namespace: args.namespace()?,
+        debug: args.debug,
+    };
+    LocalSet::new().block_on(&runtime, serve(environment, listener))?;
+    if let Some(path) = args.socket.strip_prefix("unix://") {
+        remove_socket(Path::new(path));
+    }
+    // Workers that hang on a disk must not keep the process.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn serve(
+    environment: Environment,
+    listener: std::os::unix::net::UnixListener,
+) -> Result<(), ServerError> {
+    let publisher = environment.publisher.clone();
+    drop(spawn_local(
+        environment
+            .reaper
+            .run()
+            .map_err(io_error("listen for SIGCHLD"))?,
+    ));
+    drop(spawn_local(publisher.clone().run()));
+    let (creator, new_tasks) = mpsc::channel(CREATE_BOUND);
+    let registry = Registry::default();
+    drop(spawn_local(create_tasks(
+        environment,
+        registry.clone(),
+        new_tasks,
+    )));
+    let shutdown = Arc::new(Notify::new());
+    let service = Arc::new(Service {
+        registry,
+        creator,
+        shutdown: shutdown.clone(),
+    });
+    let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
+    let connections = Connections::default();
+    let owner = nix::unistd::geteuid().as_raw();
+    let accepted = Accepted::new(listener, owner, connections.clone());
+    let mut server = Server::new()
+        .add_listener(Listener::new(accepted))
+        .register_service(methods::services(&service));
+    server.start().await?;
+    info!(pid = std::process::id(); "serving");
+    shutdown.notified().await;
+    publisher.flush(FLUSH_LIMIT).await;
+    let deadline = Instant::now() + HANG_UP_LIMIT;
+    while !connections.is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Creates tasks, each beside the others, and runs their actors.
+async fn create_tasks(
+    environment: Environment,
+    registry: Registry,
+    mut new_tasks: mpsc::Receiver<NewTask>,
+) {
+    while let Some((request, reply)) = new_tasks.recv().await {
+        let (environment, registry) = (environment.clone(), registry.clone());
+        drop(spawn_local(async move {
+            let id = request.id.clone();
+            match create(environment, request).await {
+                Ok(created) => {
+                    registry.insert(id.clone(), created.commands);
+                    answer(reply, Ok(created.pid));
+                    created.actor.await;
+                    registry.remove(&id);
+                }
+                Err(error) => {
+                    registry.remove(&id);
+                    warn!(container = id.as_str(); "create: {}", chain(&error));
+                    answer(reply, Err(error));
+                }
+            }
+            memory::trim_heap();
+        }));
+    }
+}
+
+fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        warn!("remove {path:?}: {error}");
+    }
+}

@@ -1,0 +1,305 @@
+//! What callers ask a task for. Nothing here waits: an answer is given at once, or by the work that is started.
+
+use super::process::{Pending, Process, answer};
+use super::{Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, role, work};
+use crate::oci::command::KillScope;
+use crate::shim::error::ShimError;
+use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State};
+use crate::types::{Event, ExitRecord, Pid, Signal};
+
+impl Task {
+    /// Serves one call.
+    pub fn on_command(&mut self, command: Command) {
+        match self.must_wait_behind(&command) {
+            Err(error) => return command.refuse(error),
+            Ok(Some(busy)) => return busy.enqueue(command),
+            Ok(None) => {}
+        }
+        match command {
+            Command::State(key, reply) => answer(reply, self.state(&key)),
+            Command::Start(key, reply) => self.request(&key, Input::Start, Pending::Start(reply)),
+            Command::Delete(key, reply) => {
+                self.request(&key, Input::Delete, Pending::Delete(reply))
+            }
+            Command::Pids(reply) => answer(reply, Ok(self.pids())),
+            Command::Pause(reply) => self.request(&None, Input::Pause, Pending::Freeze(reply)),
+            Command::Resume(reply) => self.request(&None, Input::Resume, Pending::Freeze(reply)),
+            Command::Checkpoint(args, reply) => {
+                match self.init.state.permits(role(&None), Permit::Checkpoint) {
+                    Err(denied) => answer(reply, Err(denied.into())),
+                    Ok(()) => {
+                        self.init.pending = Some(Pending::Other);
+                        self.spawn(work::checkpoint(self.shared.clone(), *args, reply));
+                    }
+                }
+            }
+            Command::Kill(key, signal, scope, reply) => self.kill(&key, signal, scope, reply),
+            Command::Exec(exec, reply) => answer(reply, self.add_exec(*exec)),
+            Command::Resize(key, width, height, reply) => {
+                answer(reply, self.resize(&key, width, height))
+            }
+            Command::CloseIo(key, reply) => {
+                let closed = self.process(&key).map(|process| {
+                    if let Some(stdio) = &process.stdio {
+                        stdio.close_stdin();
+                    }
+                });
+                answer(reply, closed);
+            }
+            Command::Update(resources, reply) => {
+                match self.init.state.permits(role(&None), Permit::Update) {
+                    Err(denied) => answer(reply, Err(denied.into())),
+                    Ok(()) => {
+                        self.init.pending = Some(Pending::Other);
+                        self.spawn(work::update(self.shared.clone(), resources, reply));
+                    }
+                }
+            }
+            Command::Wait(key, reply) => self.wait(&key, reply),
+            Command::Stats(reply) => {
+                self.spawn(work::stats(self.shared.clone(), self.cgroup.clone(), reply))
+            }
+            Command::InitPid(reply) => answer(reply, Ok(self.init.pid)),
+        }
+    }
+
+    /// The process whose present call `command` has to wait for.
+    fn must_wait_behind(&mut self, command: &Command) -> Result<Option<&mut Process>, ShimError> {
+        let (key, always) = match command {
+            Command::Start(key, _) | Command::Delete(key, _) => (key, true),
+            Command::Pause(_)
+            | Command::Resume(_)
+            | Command::Checkpoint(..)
+            | Command::Update(..) => (&None, true),
+            // A signal must not overtake the start it was sent after; but a hung pause must not hold up a kill.
+            Command::Kill(key, ..) => (key, false),
+            Command::State(..)
+            | Command::Pids(_)
+            | Command::Exec(..)
+            | Command::Resize(..)
+            | Command::CloseIo(..)
+            | Command::Wait(..)
+            | Command::Stats(_)
+            | Command::InitPid(_) => return Ok(None),
+        };
+        let process = self.process(key)?;
+        let waits = match process.pending {
+            None => false,
+            Some(Pending::Start(_) | Pending::Delete(_)) => true,
+            Some(Pending::Freeze(_) | Pending::Other) => always,
+        };
+        Ok(waits.then_some(process))
+    }
+
+    /// Feeds a request to the process's life and starts the call that follows, or answers why not.
+    fn request(&mut self, key: &Key, input: Input, pending: Pending) {
+        if let (Some(_), Input::Start) = (key, input)
+            && let Err(denied) = self.init.state.permits(role(&None), Permit::Exec)
+        {
+            return refuse(pending, denied.into());
+        }
+        match self.process(key) {
+            Ok(process) => process.pending = Some(pending),
+            Err(error) => return refuse(pending, error),
+        }
+        if let Err(denied) = self.feed(key, input) {
+            let pending = self
+                .process(key)
+                .ok()
+                .and_then(|process| process.pending.take());
+            if let Some(pending) = pending {
+                refuse(pending, denied.into());
+            }
+        }
+    }
+
+    /// Starts the call that `effect` stands for.
+    pub(super) fn call(&mut self, key: &Key, effect: Effect) {
+        let shared = self.shared.clone();
+        match (effect, key) {
+            (Effect::CallStart, None) => match self.restore.take() {
+                Some(restore) => {
+                    let stdio = self.init.stdio.take();
+                    self.spawn(work::restore(shared, restore, stdio));
+                }
+                None => self.spawn(work::start_init(shared)),
+            },
+            (Effect::CallStart, Some(exec)) => {
+                if let Some(process) = self.execs.get_mut(exec) {
+                    let (spec, request) = (
+                        std::mem::take(&mut process.spec),
+                        process.stdio_request.clone(),
+                    );
+                    self.spawn(work::start_exec(shared, exec.clone(), spec, request));
+                }
+            }
+            (Effect::CallPause, _) => self.spawn(work::pause(shared)),
+            (Effect::CallResume, _) => self.spawn(work::resume(shared)),
+            (Effect::CallDelete, None) => {
+                let work = work::DeleteInit {
+                    end: self.end_of_init(),
+                    stdio: self.init.stdio.take(),
+                };
+                self.spawn(work::delete_init(shared, work));
+            }
+            (Effect::CallDelete, Some(exec)) => {
+                let stdio = self
+                    .execs
+                    .get_mut(exec)
+                    .and_then(|process| process.stdio.take());
+                self.spawn(work::delete_exec(shared, exec.clone(), stdio));
+            }
+            _ => {}
+        }
+    }
+
+    /// What the deletion of init has to wait for: nothing where its end is known.
+    fn end_of_init(
+        &mut self,
+    ) -> Option<tokio::sync::oneshot::Receiver<Result<ExitRecord, ShimError>>> {
+        if self.init.state.exit().is_some() || self.init.pid.is_none() {
+            return None;
+        }
+        let (waiter, end) = tokio::sync::oneshot::channel();
+        self.init.await_exit(waiter);
+        Some(end)
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        drop(tokio::task::spawn_local(work));
+    }
+
+    fn state(&mut self, key: &Key) -> Result<ProcessState, ShimError> {
+        let bundle = self
+            .shared
+            .caller
+            .bundle
+            .dir()
+            .to_string_lossy()
+            .into_owned();
+        let process = self.process(key)?;
+        let status = process.state.status().ok_or(Denied::Finished)?;
+        Ok(ProcessState {
+            bundle,
+            pid: process.pid,
+            status,
+            io: process.io.clone(),
+        })
+    }
+
+    /// The cgroup's processes. Init is always among them, dead or alive: containerd takes a task without processes for
+    /// a leaked one when it loads, and deletes it with its exit code (containerd `core/runtime/v2/shim_load.go`).
+    fn pids(&self) -> Vec<(Pid, Key)> {
+        let listed = self
+            .cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.pids().ok())
+            .unwrap_or_default();
+        let execs = self
+            .execs
+            .iter()
+            .filter(|(_, exec)| exec.state.holds_init_exit());
+        let execs: Vec<_> = execs
+            .filter_map(|(id, exec)| exec.pid.map(|pid| (pid, id)))
+            .collect();
+        let init = self.init.pid.filter(|pid| !listed.contains(pid));
+        init.into_iter()
+            .chain(listed)
+            .map(|pid| {
+                (
+                    pid,
+                    execs
+                        .iter()
+                        .find(|(exec, _)| *exec == pid)
+                        .map(|(_, id)| (*id).clone()),
+                )
+            })
+            .collect()
+    }
+
+    fn kill(&mut self, key: &Key, signal: Signal, scope: KillScope, reply: Reply<()>) {
+        let permitted = self.process(key).and_then(|process| {
+            Ok(process
+                .state
+                .permits(role(key), Permit::Kill)
+                .map(|()| process.pid)?)
+        });
+        match (permitted, key) {
+            (Err(error), _) => answer(reply, Err(error)),
+            (Ok(Some(_)), None) => {
+                self.spawn(work::kill_init(self.shared.clone(), signal, scope, reply))
+            }
+            (Ok(Some(pid)), Some(_)) => {
+                let sent = self.shared.caller.reaper.signal(pid, signal);
+                // The reaper knows of its end before the actor does.
+                answer(reply, sent.map_err(|_| Denied::Finished.into()));
+            }
+            (Ok(None), _) => {
+                let denied = Denied::State {
+                    attempt: "signal",
+                    state: State::Created.name(),
+                };
+                answer(reply, Err(denied.into()));
+            }
+        }
+    }
+
+    fn add_exec(&mut self, exec: NewExec) -> Result<(), ShimError> {
+        if self.execs.contains_key(&exec.id) {
+            return Err(ShimError::AlreadyExists {
+                what: "process",
+                id: exec.id.to_string(),
+            });
+        }
+        self.init.state.permits(role(&None), Permit::Exec)?;
+        let process = Process::new(exec.io, exec.stdio, exec.process);
+        self.execs.insert(exec.id.clone(), process);
+        self.shared.publisher.publish(Event::ExecAdded {
+            container: self.shared.caller.id.clone(),
+            exec: exec.id,
+        });
+        Ok(())
+    }
+
+    fn resize(&mut self, key: &Key, width: u16, height: u16) -> Result<(), ShimError> {
+        let bundle = self.shared.caller.bundle.dir().to_owned();
+        match &self.process(key)?.stdio {
+            None => Ok(()),
+            Some(stdio) => stdio.resize(width, height).map_err(|source| ShimError::Io {
+                operation: "resize the terminal of",
+                path: bundle,
+                source,
+            }),
+        }
+    }
+
+    fn wait(&mut self, key: &Key, reply: Reply<ExitRecord>) {
+        match self.process(key) {
+            Err(error) => answer(reply, Err(error)),
+            Ok(process) => match (process.state, process.state.exit()) {
+                (_, Some(exit)) => answer(reply, Ok(exit)),
+                (State::Failed, _) => answer(reply, Err(never_ran())),
+                (_, None) => process.await_exit(reply),
+            },
+        }
+    }
+}
+
+/// Why nobody can wait for an exec whose start failed.
+pub(super) fn never_ran() -> ShimError {
+    Denied::State {
+        attempt: "wait for",
+        state: State::Failed.name(),
+    }
+    .into()
+}
+
+/// Answers the caller of a request with an error.
+pub(super) fn refuse(pending: Pending, error: ShimError) {
+    match pending {
+        Pending::Start(reply) => answer(reply, Err(error)),
+        Pending::Freeze(reply) => answer(reply, Err(error)),
+        Pending::Delete(reply) => answer::<DeletedProcess>(reply, Err(error)),
+        Pending::Other => {}
+    }
+}

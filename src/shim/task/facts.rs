@@ -1,0 +1,344 @@
+//! What happens to a task, and what follows from it: persist, transition, wake who waits, announce.
+
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use super::commands::{never_ran, refuse};
+use super::process::{Pending, answer};
+use super::work::{self, Started};
+use super::{DeletedProcess, Key, Task, role};
+use crate::bundle::exit_journal::ExitEntry;
+use crate::shim::error::ShimError;
+use crate::shim::lifecycle::{Denied, Effect, Input, Others, Outcome, State, step};
+use crate::shim::reaper::Exit;
+use crate::types::{Event, ExitRecord, ExitStatus, Pid, ProcessIdentity, Timestamp};
+
+/// How long init's exit waits for those of its execs; the kernel kills them with it, so this is for one that cannot die.
+const OTHERS_CAP: Duration = Duration::from_secs(10);
+
+/// Something that a task is told.
+#[derive(Debug)]
+pub enum Fact {
+    /// A start has answered.
+    StartAnswered(Key, Box<Result<Started, ShimError>>),
+    /// A pause has answered.
+    PauseAnswered(Result<(), ShimError>),
+    /// A resume has answered.
+    ResumeAnswered(Result<(), ShimError>),
+    /// A delete has answered.
+    DeleteAnswered(Key, Result<(), ShimError>),
+    /// A call that leaves init's state alone has ended; it has answered by itself.
+    OtherAnswered,
+    /// A process is dead.
+    Exited(Key, Exit),
+    /// A dead process's exit is on disk, or cannot be.
+    Recorded(Key, ExitRecord),
+    /// Execs had enough time to follow their init.
+    OthersDeadline,
+    /// The container has run out of memory.
+    OutOfMemory,
+}
+
+impl Task {
+    /// Takes notice of one fact.
+    pub fn on_fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::StartAnswered(key, result) => self.on_start_answered(&key, *result),
+            Fact::PauseAnswered(result) => {
+                self.on_freeze_answered(Input::PauseAnswered(outcome(&result)), result)
+            }
+            Fact::ResumeAnswered(result) => {
+                self.on_freeze_answered(Input::ResumeAnswered(outcome(&result)), result)
+            }
+            Fact::DeleteAnswered(key, result) => self.on_delete_answered(&key, result),
+            Fact::OtherAnswered => {
+                self.init.pending = None;
+                self.next(&None);
+            }
+            Fact::Exited(key, exit) => self.on_exited(key, exit),
+            Fact::Recorded(key, exit) => {
+                let others = self.others();
+                self.must_feed(&key, Input::Exited(exit, others));
+            }
+            Fact::OthersDeadline => {
+                if matches!(self.init.state, State::Dying(_)) {
+                    warn!(container = self.shared.caller.id.as_str(); "execs outlive their init; its exit waits no longer");
+                    self.must_feed(&None, Input::OthersEnded);
+                }
+            }
+            Fact::OutOfMemory => {
+                let kills = self.counted_oom_kills();
+                self.announce_oom(kills.max(self.oom_kills + 1));
+            }
+        }
+    }
+
+    /// Feeds `input` to the life of the process `key` and does what follows.
+    pub(super) fn feed(&mut self, key: &Key, input: Input) -> Result<(), Denied> {
+        let Ok(process) = self.process(key) else {
+            return Err(Denied::Finished);
+        };
+        let (state, effects) = step(role(key), process.state, input)?;
+        process.state = state;
+        for effect in effects {
+            self.apply(key, effect);
+        }
+        Ok(())
+    }
+
+    /// As [`Task::feed`], for what cannot be refused: a refusal is a defect of ours, and is only logged, since a shim
+    /// that owns a child must not end.
+    fn must_feed(&mut self, key: &Key, input: Input) {
+        if let Err(denied) = self.feed(key, input) {
+            error!(container = self.shared.caller.id.as_str(); "{denied}");
+        }
+    }
+
+    fn apply(&mut self, key: &Key, effect: Effect) {
+        let container = self.shared.caller.id.clone();
+        let Ok(process) = self.process(key) else {
+            return;
+        };
+        let pid = process.pid;
+        let event = match (effect, key.clone()) {
+            (
+                Effect::CallStart | Effect::CallPause | Effect::CallResume | Effect::CallDelete,
+                _,
+            ) => {
+                return self.call(key, effect);
+            }
+            (Effect::AnnounceStarted, None) => pid.map(|pid| Event::Start { container, pid }),
+            (Effect::AnnounceStarted, Some(exec)) => pid.map(|pid| Event::ExecStarted {
+                container,
+                exec,
+                pid,
+            }),
+            (Effect::AnnouncePaused, _) => Some(Event::Paused { container }),
+            (Effect::AnnounceResumed, _) => Some(Event::Resumed { container }),
+            (Effect::EndOthers, _) => return self.end_others(),
+            (Effect::AnnounceExit(exit), exec) => {
+                for waiter in std::mem::take(&mut process.waiters) {
+                    answer(waiter, Ok(exit));
+                }
+                info!(container = container.as_str(), pid = exit.pid.get(), status = exit.status.get(); "exited");
+                Some(Event::Exit {
+                    container,
+                    exec,
+                    exit,
+                })
+            }
+            (Effect::AnnounceDeleted(exit), None) => {
+                let pid = pid.map_or(0, Pid::get);
+                Some(Event::Delete {
+                    container,
+                    exit,
+                    pid,
+                })
+            }
+            (Effect::AnnounceDeleted(_), Some(_)) => None,
+        };
+        if let Some(event) = event {
+            self.shared.publisher.publish(event);
+        }
+        let waits_for_execs =
+            matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone;
+        if key.is_some() && waits_for_execs {
+            self.must_feed(&None, Input::OthersEnded);
+        }
+    }
+
+    fn others(&self) -> Others {
+        if self.execs.values().any(|exec| exec.state.holds_init_exit()) {
+            Others::Alive
+        } else {
+            Others::Gone
+        }
+    }
+
+    fn end_others(&self) {
+        if !self.own_pid_namespace {
+            drop(tokio::task::spawn_local(work::kill_all(
+                self.shared.clone(),
+            )));
+        }
+        let facts = self.shared.facts.clone();
+        if self.others() == Others::Alive {
+            drop(tokio::task::spawn_local(async move {
+                tokio::time::sleep(OTHERS_CAP).await;
+                drop(facts.send(Fact::OthersDeadline));
+            }));
+        }
+    }
+
+    fn on_start_answered(&mut self, key: &Key, result: Result<Started, ShimError>) {
+        let others = self.others();
+        let Ok(process) = self.process(key) else {
+            return;
+        };
+        let pending = process.pending.take();
+        match result {
+            Ok(started) => {
+                process.started_at = Some(Timestamp::now());
+                process.pid = started.pid.or(process.pid);
+                process.stdio = started.stdio.or(process.stdio.take());
+                let pid = process.pid;
+                self.must_feed(key, Input::StartAnswered(Outcome::Done, others));
+                if let Some(cgroup) = started.cgroup {
+                    self.watch(cgroup);
+                }
+                if let Some(exit) = started.exit {
+                    drop(tokio::task::spawn_local(work::await_exit(
+                        self.shared.clone(),
+                        key.clone(),
+                        exit,
+                    )));
+                }
+                if let (Some(Pending::Start(reply)), Some(pid)) = (pending, pid) {
+                    answer(reply, Ok(pid));
+                }
+            }
+            Err(error) => {
+                for waiter in std::mem::take(&mut process.waiters) {
+                    match role(key) {
+                        crate::shim::lifecycle::Role::Exec => answer(waiter, Err(never_ran())),
+                        crate::shim::lifecycle::Role::Init => process.waiters.push(waiter),
+                    }
+                }
+                self.must_feed(key, Input::StartAnswered(Outcome::Failed, others));
+                if let Some(pending) = pending {
+                    refuse(pending, error);
+                }
+            }
+        }
+        self.next(key);
+    }
+
+    fn on_freeze_answered(&mut self, input: Input, result: Result<(), ShimError>) {
+        let pending = self.init.pending.take();
+        self.must_feed(&None, input);
+        if let Some(Pending::Freeze(reply)) = pending {
+            answer(reply, result);
+        }
+        self.next(&None);
+    }
+
+    fn on_delete_answered(&mut self, key: &Key, result: Result<(), ShimError>) {
+        let Ok(process) = self.process(key) else {
+            return;
+        };
+        let pending = process.pending.take();
+        self.must_feed(key, Input::DeleteAnswered(outcome(&result)));
+        let Ok(process) = self.process(key) else {
+            return;
+        };
+        let deleted = DeletedProcess {
+            pid: process.pid,
+            exit: process.state.exit(),
+        };
+        if let Some(Pending::Delete(reply)) = pending {
+            answer(reply, result.map(|()| deleted));
+        }
+        if let State::Deleted(_) = process.state {
+            let (queue, waiters) = (
+                std::mem::take(&mut process.queue),
+                std::mem::take(&mut process.waiters),
+            );
+            for waiter in waiters {
+                answer(waiter, Err(Denied::Finished.into()));
+            }
+            for command in queue {
+                command.refuse(Denied::Finished.into());
+            }
+            if let Some(exec) = key {
+                self.execs.remove(exec);
+            }
+        } else {
+            self.next(key);
+        }
+    }
+
+    /// Serves the calls that waited, until one makes the process busy again.
+    fn next(&mut self, key: &Key) {
+        while let Ok(process) = self.process(key) {
+            if process.pending.is_some() {
+                return;
+            }
+            let Some(command) = process.queue.pop_front() else {
+                return;
+            };
+            self.on_command(command);
+        }
+    }
+
+    fn on_exited(&mut self, key: Key, exit: Exit) {
+        // Before anything is announced: the cgroup goes with the container.
+        let kills = self.counted_oom_kills();
+        self.announce_oom(kills);
+        let oom_killed = self.oom_kills > 0 && exit.record.status == ExitStatus::KILLED;
+        let started_at = self
+            .process(&key)
+            .ok()
+            .and_then(|process| process.started_at);
+        let not_deleted = self.execs.keys().cloned().collect();
+        let entry = ExitEntry {
+            identity: exit
+                .identity
+                .unwrap_or_else(|| unknown_identity(exit.record.pid)),
+            exec: key,
+            status: exit.record.status,
+            exited_at: exit.record.exited_at,
+            started_at,
+            oom_killed,
+        };
+        drop(tokio::task::spawn_local(work::record_exit(
+            self.shared.clone(),
+            entry,
+            not_deleted,
+        )));
+    }
+
+    fn counted_oom_kills(&self) -> u64 {
+        self.cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.oom_kills().ok())
+            .unwrap_or(0)
+    }
+
+    /// Announces that the kernel has killed `kills` times by now. On cgroup v1 the notice comes before the kill is
+    /// counted, so the count may be ahead of the kernel's for a moment.
+    fn announce_oom(&mut self, kills: u64) {
+        if kills > self.oom_kills {
+            self.oom_kills = kills;
+            self.shared.publisher.publish(Event::Oom {
+                container: self.shared.caller.id.clone(),
+            });
+        }
+    }
+
+    /// Remembers the container's cgroup and watches it for kills.
+    pub fn watch(&mut self, cgroup: crate::cgroup::Cgroup) {
+        let cgroup = std::rc::Rc::new(cgroup);
+        drop(tokio::task::spawn_local(work::watch_oom(
+            self.shared.clone(),
+            cgroup.clone(),
+        )));
+        self.cgroup = Some(cgroup);
+    }
+}
+
+/// The identity of a process that procfs told nothing of: no start time fits it, so it matches nobody.
+const fn unknown_identity(pid: Pid) -> ProcessIdentity {
+    ProcessIdentity {
+        pid,
+        start_ticks: 0,
+        boot_id: 0,
+    }
+}
+
+const fn outcome<T>(result: &Result<T, ShimError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(_) => Outcome::Failed,
+    }
+}

@@ -1,0 +1,112 @@
+//! What is kept of one process, init or exec.
+
+use std::collections::VecDeque;
+
+use super::{Command, DeletedProcess, Reply};
+use crate::shim::error::ShimError;
+use crate::shim::lifecycle::State;
+use crate::shim::stdio::ProcessStdio;
+use crate::types::event::TaskIo;
+use crate::types::{ExitRecord, Pid, Stdio, Timestamp};
+
+/// How many calls may wait for the one that a process is busy with; further ones are refused.
+const QUEUE_BOUND: usize = 64;
+
+/// Who is to be answered by the call that a process is busy with.
+#[derive(Debug)]
+pub enum Pending {
+    /// A start.
+    Start(Reply<Pid>),
+    /// A pause or a resume.
+    Freeze(Reply<()>),
+    /// A delete.
+    Delete(Reply<DeletedProcess>),
+    /// A call that leaves the state alone, and answers by itself.
+    Other,
+}
+
+/// One process.
+pub struct Process {
+    /// Where it is in its life.
+    pub state: State,
+    /// Its pid, once the OCI runtime has told it.
+    pub pid: Option<Pid>,
+    /// When its start had answered.
+    pub started_at: Option<Timestamp>,
+    /// The stdio as its creator asked for it.
+    pub io: TaskIo,
+    /// The same, parsed.
+    pub stdio_request: Stdio,
+    /// An exec's OCI `process` object, as JSON; empty for init.
+    pub spec: Vec<u8>,
+    /// Its stdio, while it is open.
+    pub stdio: Option<ProcessStdio>,
+    /// Who waits for its end.
+    pub waiters: Vec<Reply<ExitRecord>>,
+    /// The call that it is busy with.
+    pub pending: Option<Pending>,
+    /// The calls that wait for that.
+    pub queue: VecDeque<Command>,
+}
+
+impl Process {
+    /// A process that nobody has started.
+    #[must_use]
+    pub const fn new(io: TaskIo, stdio_request: Stdio, spec: Vec<u8>) -> Self {
+        Self {
+            state: State::Created,
+            pid: None,
+            started_at: None,
+            io,
+            stdio_request,
+            spec,
+            stdio: None,
+            waiters: Vec::new(),
+            pending: None,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// Lets `command` wait for the one that the process is busy with.
+    pub fn enqueue(&mut self, command: Command) {
+        if self.queue.len() < QUEUE_BOUND {
+            self.queue.push_back(command);
+        } else {
+            command.refuse(ShimError::Overloaded);
+        }
+    }
+
+    /// Registers somebody who waits for the end, and forgets those who no longer do.
+    pub fn await_exit(&mut self, waiter: Reply<ExitRecord>) {
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        self.waiters.push(waiter);
+    }
+}
+
+/// Answers; nobody may be there to hear it, since a connection can go at any time.
+pub fn answer<T>(reply: Reply<T>, result: Result<T, ShimError>) {
+    drop(reply.send(result));
+}
+
+impl Command {
+    /// Answers with an error.
+    pub fn refuse(self, error: ShimError) {
+        match self {
+            Self::State(_, reply) => answer(reply, Err(error)),
+            Self::Start(_, reply) => answer(reply, Err(error)),
+            Self::Delete(_, reply) => answer(reply, Err(error)),
+            Self::Pids(reply) => answer(reply, Err(error)),
+            Self::Wait(_, reply) => answer(reply, Err(error)),
+            Self::Stats(reply) => answer(reply, Err(error)),
+            Self::InitPid(reply) => answer(reply, Err(error)),
+            Self::Pause(reply)
+            | Self::Resume(reply)
+            | Self::Checkpoint(_, reply)
+            | Self::Kill(_, _, _, reply)
+            | Self::Exec(_, reply)
+            | Self::Resize(_, _, _, reply)
+            | Self::CloseIo(_, reply)
+            | Self::Update(_, reply) => answer(reply, Err(error)),
+        }
+    }
+}

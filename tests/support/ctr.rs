@@ -1,0 +1,139 @@
+//! One run of containerd's own client `ctr`, with a hard deadline: a hang is a failure that shows what hung.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::poll;
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Its standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The output of a command that has to succeed.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "the command failed: {self:?}");
+        self.stdout
+    }
+}
+
+/// A command under way. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    what: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
+impl Running {
+    /// Starts `command` with its output in files under `dir`: a pipe could be inherited by a daemon and never end.
+    pub fn start(command: &mut Command, dir: &std::path::Path) -> Self {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let stdout = dir.join(format!("{serial}.out"));
+        let stderr = dir.join(format!("{serial}.err"));
+        command
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap());
+        let child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self {
+            child,
+            what: format!("{command:?}"),
+            stdout,
+            stderr,
+        }
+    }
+
+    /// The process id of the command.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The writing end of its standard input, when it was started with a pipe there.
+    pub fn take_stdin(&mut self) -> std::process::ChildStdin {
+        self.child
+            .stdin
+            .take()
+            .expect("started with a pipe as standard input")
+    }
+
+    /// Its standard output up to now.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    /// Its standard error up to now.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for its end, at most for [`poll::DEADLINE`], then kills it and fails.
+    pub fn finish(mut self) -> Output {
+        let status = end(&mut self.child).unwrap_or_else(|| {
+            panic!(
+                "{} hangs\nstdout: {}\nstderr: {}",
+                self.what,
+                self.stdout(),
+                self.stderr()
+            )
+        });
+        Output {
+            code: status.code(),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
+    }
+
+    /// Kills it without a word of what it was doing.
+    pub fn kill9(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        // Both fail only when it has already been waited for.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+        for file in [&self.stdout, &self.stderr] {
+            drop(std::fs::remove_file(file));
+        }
+    }
+}
+
+/// Waits for the end of `child`; after [`poll::DEADLINE`] it is killed and the answer is `None`.
+pub fn end(child: &mut Child) -> Option<ExitStatus> {
+    let ended = poll::within(poll::DEADLINE, || {
+        child
+            .try_wait()
+            .unwrap()
+            .ok_or_else(|| "still running".to_owned())
+    });
+    ended.ok().or_else(|| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        None
+    })
+}
+
+/// Runs `command` with nothing on its standard input.
+pub fn run(command: &mut Command, dir: &std::path::Path) -> Output {
+    Running::start(command.stdin(Stdio::null()), dir).finish()
+}

@@ -1,0 +1,15 @@
+//! What the integration tests share: private containerd nodes, root filesystems, polls and the leak check.
+#![allow(dead_code, reason = "each test crate uses its own part of this module")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+pub mod ctr;
+pub mod image;
+pub mod leaks;
+pub mod node;
+pub mod poll;
+pub mod rootfs;
