@@ -8,7 +8,8 @@ use crate::events::Events;
 use crate::leaks;
 use crate::rootfs;
 use crate::rpc::*;
-use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Mount};
+use crate::spec::{mount, process, spec};
+use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::ttrpc::Code;
@@ -265,6 +266,12 @@ impl Lab {
         for pid in pids {
             leaks::gone(pid);
         }
+        eventually("end of all processes", || {
+            match leaks::processes(&self.ns) {
+                left if left.is_empty() => Ok(()),
+                left => Err(format!("{left:?}")),
+            }
+        });
         for Made {
             task,
             cgroup,
@@ -291,11 +298,6 @@ impl Lab {
             leaks::mounts(&self.dir),
             Vec::<PathBuf>::new(),
             "mounts are left"
-        );
-        assert_eq!(
-            leaks::processes(&self.ns),
-            Vec::<String>::new(),
-            "processes are left"
         );
         for seen in self.events.seen() {
             assert_eq!(seen.namespace, self.ns, "{}", seen.line);
@@ -386,15 +388,6 @@ pub fn socket_of(reply: &[u8]) -> PathBuf {
     )
 }
 
-pub fn mount(kind: &str, source: &str, options: &[&str]) -> Mount {
-    let mut mount = request!(Mount {
-        type_: kind,
-        source: source
-    });
-    mount.options = options.iter().map(|option| (*option).to_owned()).collect();
-    mount
-}
-
 /// Runs a command to the end of its stdout and stderr; an action that leaves one of them to its daemon runs into the deadline.
 pub fn output(mut command: Command, stdin: &[u8]) -> Output {
     let fork = FORKS.read().unwrap_or_else(PoisonError::into_inner);
@@ -418,46 +411,4 @@ pub fn output(mut command: Command, stdin: &[u8]) -> Output {
         .recv_timeout(DEADLINE)
         .unwrap_or_else(|_| panic!("{command:?}: no end of its output"))
         .unwrap()
-}
-
-/// The OCI `process` that runs `script`.
-pub fn process(script: &str) -> Value {
-    let capabilities = json!([
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_KILL",
-        "CAP_SETUID",
-        "CAP_SETGID"
-    ]);
-    json!({
-        "user": {"uid": 0, "gid": 0},
-        "args": ["/bin/sh", "-c", script],
-        "env": ["PATH=/bin", "TERM=xterm"],
-        "cwd": "/",
-        "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
-        "noNewPrivileges": true,
-    })
-}
-
-fn spec(cgroup: &str) -> Value {
-    let namespaces: Vec<Value> = ["pid", "ipc", "uts", "mount"]
-        .iter()
-        .map(|kind| json!({"type": kind}))
-        .collect();
-    json!({
-        "ociVersion": "1.0.2",
-        "process": process("exec sleep 1000"),
-        "root": {"path": "rootfs"},
-        "hostname": "outlive",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666", "mode=0620", "gid=0"]},
-        ],
-        "linux": {
-            "namespaces": namespaces,
-            "cgroupsPath": cgroup,
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-        },
-    })
 }

@@ -2,7 +2,6 @@
 
 use crate::fifo::make;
 use crate::leaks;
-use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::{DeleteResponse, Status};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};

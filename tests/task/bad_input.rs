@@ -3,7 +3,8 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
-use containerd_shim_protos::api::Status;
+use crate::spec::{mount, process};
+use containerd_shim_protos::api::{Empty, ExecProcessRequest, StateRequest, Status};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::Code::{self, *};
 use serde_json::json;
@@ -18,8 +19,7 @@ fn task_calls(p: &Process) -> Vec<(&'static str, Answer<String>)> {
     init.exec_id = String::new();
     let mut exec = p.clone();
     exec.exec_id = "new".to_owned();
-    let mut calls = process_calls(&init);
-    calls.extend([
+    let mut calls = vec![
         ("Pids", text(p.pids())),
         ("Pause", text(p.pause())),
         ("Resume", text(p.resume())),
@@ -33,7 +33,8 @@ fn task_calls(p: &Process) -> Vec<(&'static str, Answer<String>)> {
             text(p.update(Some(resources(&json!({"pids": {"limit": 7}}))))),
         ),
         ("Stats", text(p.stats())),
-    ]);
+    ];
+    calls.extend(process_calls(&init));
     calls
 }
 
@@ -42,11 +43,11 @@ fn process_calls(p: &Process) -> Vec<(&'static str, Answer<String>)> {
     vec![
         ("State", text(p.state())),
         ("Start", text(p.start())),
-        ("Delete", text(p.delete())),
         ("Kill", text(p.kill(9))),
         ("ResizePty", text(p.resize(80, 25))),
         ("CloseIO", text(p.close_stdin())),
         ("Wait", text(p.wait())),
+        ("Delete", text(p.delete())),
     ]
 }
 
@@ -269,17 +270,20 @@ fn an_unknown_method_or_service_is_an_error_and_harms_nothing() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
     let body = request!(StateRequest { id: "c1" });
-    let answer: Answer<containerd_shim_protos::api::Empty> = c.client.call("NoSuchMethod", &body);
+    let answer: Answer<Empty> = c.client.call("NoSuchMethod", &body);
     answer.unwrap_err();
     let mut stranger = c.client.clone();
     stranger.service = "no.such.Service".to_owned();
-    stranger
-        .call::<containerd_shim_protos::api::Empty>("State", &body)
-        .unwrap_err();
+    stranger.call::<Empty>("State", &body).unwrap_err();
     assert_eq!(c.status(), Status::RUNNING);
 }
 
-use containerd_shim_protos::api::StateRequest;
+fn show(what: &str, answer: Answer<String>) {
+    match answer {
+        Ok(answer) => println!("| {what} | OK | {answer} |"),
+        Err(Failure { code, message }) => println!("| {what} | {code:?} | {message:.220} |"),
+    }
+}
 
 /// For comparison with containerd's own shim (OUTLIVE_SHIM): prints what each wrong call is answered.
 #[test]
@@ -287,11 +291,7 @@ use containerd_shim_protos::api::StateRequest;
 fn table() {
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    let show = |what: &str, answer: Answer<String>| match answer {
-        Ok(answer) => println!("| {what} | OK | {answer} |"),
-        Err(Failure { code, message }) => println!("| {what} | {code:?} | {message:.220} |"),
-    };
-    for (id, _) in strangers() {
+    for (id, _) in strangers().into_iter().take(3) {
         let all = task_calls(&c.client.process(&id, ""));
         all.into_iter()
             .for_each(|(call, answer)| show(&format!("{call} id={id:.8?}"), answer));
@@ -299,7 +299,7 @@ fn table() {
     process_calls(&c.exec("nope"))
         .into_iter()
         .for_each(|(call, answer)| show(&format!("{call} exec=nope"), answer));
-    for (number, bad) in malformed().into_iter().map(Some).chain([None]).enumerate() {
+    for (number, bad) in malformed().into_iter().map(Some).enumerate() {
         let kind = bad.as_ref().map_or("none", |bad| &bad.type_url).to_owned();
         show(
             &format!("Exec spec={kind:?}"),
@@ -329,7 +329,8 @@ fn table() {
             text(c.exec(id).add(&process("exit 0"), &Stdio::default())),
         );
     }
-    let edits: [(&str, fn(&mut Container)); 7] = [
+    type Edit = (&'static str, fn(&mut Container));
+    let edits: [Edit; 7] = [
         ("id empty", |c| c.request.id.clear()),
         ("id ../x", |c| c.request.id = "../x".to_owned()),
         ("id 10000", |c| c.request.id = "x".repeat(10_000)),
@@ -346,6 +347,14 @@ fn table() {
         edit(&mut other);
         show(&format!("Create {what}"), text(other.create()));
     }
+}
+
+/// The same for calls that come at the wrong time.
+#[test]
+#[ignore = "prints a table"]
+fn table_of_wrong_states() {
+    let lab = Lab::new();
+    let c = lab.run("c1", "exec sleep 1000");
     for signal in [0, 65, 999] {
         show(&format!("Kill {signal}"), text(c.kill(signal)));
     }
@@ -376,11 +385,17 @@ fn table() {
     show("Start exec again", text(done.start()));
     c.kill(9).unwrap();
     c.wait().unwrap();
-    for (call, answer) in task_calls(&c)
-        .into_iter()
-        .filter(|(call, _)| *call != "Delete")
-    {
+    show("Start exec, init stopped", text(c.exec("added").start()));
+    for (call, answer) in task_calls(&c) {
         show(&format!("{call} stopped"), answer);
     }
-    show("Start exec, init stopped", text(c.exec("added").start()));
+    // containerd's shim dies of this one, so it comes last.
+    let body = request!(ExecProcessRequest {
+        id: "c1",
+        exec_id: "none"
+    });
+    println!(
+        "| Exec without spec | {:?} |",
+        c.client.try_call::<Empty>("Exec", &body)
+    );
 }

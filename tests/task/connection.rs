@@ -3,6 +3,7 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::*;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};

@@ -21,10 +21,10 @@ use std::thread::{self, JoinHandle};
 pub struct Seen {
     /// The event in a line: `create c1`, `exec-added c1/e1`, `exit c1/e1 7`, `delete c1 7`.
     pub line: String,
-    pub topic: String,
     pub namespace: String,
     pub pid: u32,
     pub exited_at: Timestamp,
+    /// The event's own encoding.
     pub body: Vec<u8>,
 }
 
@@ -134,7 +134,6 @@ fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Seen>>) {
         let (line, pid, exited_at) = render(&envelope.topic, &envelope.event);
         seen.lock().unwrap().push(Seen {
             line,
-            topic: envelope.topic,
             namespace: envelope.namespace,
             pid,
             exited_at,

@@ -1,7 +1,6 @@
 //! Several tasks in one shim.
 
 use crate::leaks;
-use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::Status;
 use serde_json::{Value, json};

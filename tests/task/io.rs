@@ -4,9 +4,10 @@ use crate::fifo::{Input, Output, make};
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Code;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 fn uri(scheme: &str, path: &std::path::Path) -> String {
     format!("{scheme}://{}", path.display())
@@ -312,22 +313,37 @@ fn an_unknown_scheme_is_an_invalid_argument_and_leaves_nothing() {
     assert_eq!(code(exec.state()), Code::NOT_FOUND);
 }
 
+/// Seen by the OCI runtime: runc then gives them to the user of the process.
 #[test]
 fn pipes_belong_to_the_uid_and_gid_of_the_options() {
     let lab = Lab::new();
     let mut c = lab.shim("c1", "exec sleep 1000");
+    let (program, record) = (lab.dir.join("recorder"), lab.dir.join("owners"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *create*) exec 9>&1; stat -L -c %u:%g /dev/fd/0 /dev/fd/9 /dev/fd/2 >{};; esac\nexec runc \"$@\"\n",
+        record.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let mut options = lab.options();
+    options.binary_name = program.display().to_string();
     (options.io_uid, options.io_gid) = (1234, 5678);
     c.set_options(
         "containerd.runc.v1.Options",
         options.write_to_bytes().unwrap(),
     );
-    let out = Output::new(&c.bundle.join("out"));
-    c.set_stdio(&Stdio::to(&out));
-    let pid = c.create().unwrap();
-    c.start().unwrap();
-    let pipe = std::fs::metadata(format!("/proc/{pid}/fd/1")).unwrap();
-    assert_eq!((pipe.uid(), pipe.gid()), (1234, 5678));
+    let (stdin, out) = (
+        make(&c.bundle.join("in")),
+        Output::new(&c.bundle.join("out")),
+    );
+    c.set_stdio(&Stdio::to(&out).with_stdin(&stdin));
+    let input = Input::open(&stdin);
+    c.create().unwrap();
+    assert_eq!(
+        std::fs::read_to_string(record).unwrap(),
+        "1234:5678\n".repeat(3)
+    );
+    drop(input);
 }
 
 /// A restart of the daemon closes its ends of the fifos; the task notices neither.

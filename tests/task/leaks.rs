@@ -8,6 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Field `number` of /proc/PID/stat, counted as in proc(5); None when there is no such process.
 pub fn stat(pid: u32, number: usize) -> Option<String> {
@@ -31,10 +33,11 @@ pub fn executes(pid: u32, program: &str) {
     );
 }
 
-/// Waits until the process is gone, reaped included.
+/// Waits until the process is gone, reaped included; what is the host's init's to reap counts as gone.
 pub fn gone(pid: u32) {
     eventually(&format!("end of process {pid}"), || match stat(pid, 3) {
         None => Ok(()),
+        Some(state) if state == "Z" && stat(pid, 4).is_none_or(|parent| parent == "1") => Ok(()),
         Some(state) => Err(format!("state {state}")),
     });
 }
@@ -150,14 +153,11 @@ pub fn sweep(dir: &Path, ns: &str, made: &[Made]) {
                     .output(),
             );
         }
-        for dir in cgroup_dirs(cgroup) {
-            for pid in std::fs::read_to_string(dir.join("cgroup.procs"))
-                .unwrap_or_default()
-                .lines()
-            {
-                signal(pid.parse().unwrap(), Signal::SIGKILL);
-            }
-            drop(std::fs::remove_dir(dir));
+        // A cgroup is busy until the last of its killed processes is gone.
+        let end = Instant::now() + Duration::from_secs(5);
+        while !cgroup_dirs(cgroup).is_empty() && Instant::now() < end {
+            cgroup_dirs(cgroup).iter().for_each(|dir| empty_cgroup(dir));
+            thread::park_timeout(Duration::from_millis(10));
         }
         drop(std::fs::remove_file(&task.client.socket));
     }
@@ -165,6 +165,20 @@ pub fn sweep(dir: &Path, ns: &str, made: &[Made]) {
         umount2(&point, MntFlags::MNT_DETACH).unwrap_or_default();
     }
     drop(std::fs::remove_dir_all(dir));
+}
+
+fn empty_cgroup(dir: &Path) {
+    // A frozen process dies when it thaws (v1). Of the two files at most one is there.
+    for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if dir.join(file).exists() {
+            drop(std::fs::write(dir.join(file), thawed));
+        }
+    }
+    let members = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| line.parse().ok()) {
+        signal(pid, Signal::SIGKILL);
+    }
+    drop(std::fs::remove_dir(dir));
 }
 
 pub fn signal(pid: u32, signal: Signal) {

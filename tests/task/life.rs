@@ -1,9 +1,12 @@
 //! A task from Create to Delete, and how it ends.
 
+use crate::fifo::Output;
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::Status;
+use containerd_shim_protos::events::task::TaskCreate;
+use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::Code;
 use std::thread;
 
@@ -87,12 +90,31 @@ fn exit_143_is_reported_everywhere() {
     exits_with("exit 143", 143);
 }
 
-/// The signals whose default action is to end the process (signal(7)); 32 and 33 belong to the C library but kill like any other.
+#[test]
+fn the_event_of_create_carries_the_request() {
+    let lab = Lab::new();
+    let mut c = lab.shim("c1", "exec sleep 1000");
+    let out = Output::new(&c.bundle.join("out"));
+    c.set_stdio(&Stdio::to(&out));
+    let pid = c.create().unwrap();
+    let event = TaskCreate::parse_from_bytes(&lab.events.wait("create c1").body).unwrap();
+    assert_eq!(
+        (&event.bundle, &event.rootfs, event.pid),
+        (&c.request.bundle, &c.request.rootfs, pid)
+    );
+    let io = event.io.unwrap();
+    assert_eq!(
+        (io.stdin, io.stdout, io.stderr, io.terminal),
+        (String::new(), out.uri(), out.uri(), false)
+    );
+    assert_eq!(event.checkpoint, "");
+}
+
+/// The signals whose default action is to end the process (signal(7)). Not 32 and 33, which the C library keeps for itself:
+/// posix_spawn(3), by which this test starts the shim, has its children ignore them.
 fn deadly() -> Vec<u32> {
-    let harmless = [17, 18, 19, 20, 21, 22, 23, 28];
-    (1..=64)
-        .filter(|signal| !harmless.contains(signal))
-        .collect()
+    let others = [17, 18, 19, 20, 21, 22, 23, 28, 32, 33];
+    (1..=64).filter(|signal| !others.contains(signal)).collect()
 }
 
 #[test]

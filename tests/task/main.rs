@@ -1,8 +1,8 @@
 //! The shim as containerd sees it: every call of the task service, every event, every action, with a real OCI runtime.
 
-#![expect(dead_code, reason = "x")]
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a panic is how a test and its tools fail"
 )]
@@ -27,3 +27,4 @@ mod rootfs_mounts;
 mod rpc;
 #[path = "../support/shim.rs"]
 mod shim;
+mod spec;

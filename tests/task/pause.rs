@@ -3,6 +3,7 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::process;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 use nix::sys::signal::Signal;

@@ -4,6 +4,7 @@ use crate::fifo::Output;
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use crate::spec::mount;
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 use std::fs;
