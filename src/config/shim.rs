@@ -1,11 +1,14 @@
 //! The shim's options.
 //!
-//! They come with Create (and by stdin of `start` and `-info`) as a protobuf `Any` of one of two kinds:
+//! They come with Create (and by stdin of `start` and `-info`) as a protobuf `Any` of one of these kinds:
 //!
 //! ```text
 //! containerd.runc.v1.Options      from containerd's own clients for runc's runtime name (ctr --runc-binary ..)
 //! runtimeoptions.v1.Options       from the CRI plugin for every other name:
 //!     type_url = 1: string, config_path = 2: string, config_body = 3: bytes; the body, else the file, is TOML
+//! containerd.linux.runc.CreateOptions   from the clients of 1.x for every other name, where they set a user namespace:
+//!     no_pivot_root = 1, no_new_keyring = 8, shim_cgroup = 9, io_uid = 10, io_gid = 11, criu_work_path = 12,
+//!     criu_image_path = 13 (containerd 1.x `runtime/linux/runctypes/runc.proto`)
 //! ```
 //!
 //! The TOML has the same options under containerd's names (`BinaryName`, as in containerd's configuration) or in snake
@@ -33,9 +36,7 @@ const MAX_CONFIG_LEN: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// They are of a type that the shim does not take.
-    #[error(
-        "options of type {type_url:?}: containerd.runc.v1.Options and runtimeoptions.v1.Options are known"
-    )]
+    #[error("options of the unknown type {type_url:?}")]
     UnknownType {
         /// The type.
         type_url: String,
@@ -153,6 +154,7 @@ impl ShimOptions {
         match any.type_url.rsplit('/').next() {
             Some("containerd.runc.v1.Options") => Self::from_runc(&any.value),
             Some("runtimeoptions.v1.Options") => Self::from_generic(&any.value),
+            Some("containerd.linux.runc.CreateOptions") => Self::from_linux_runc(&any.value),
             _ => Err(OptionsError::UnknownType {
                 type_url: any.type_url.clone(),
             }),
@@ -178,6 +180,30 @@ impl ShimOptions {
             criu_image_path: options.criu_image_path,
             criu_work_path: options.criu_work_path,
             ..Self::default()
+        })
+    }
+
+    fn from_linux_runc(bytes: &[u8]) -> Result<Self, OptionsError> {
+        let decode = || {
+            let mut input = CodedInputStream::from_bytes(bytes);
+            let mut options = Self::default();
+            while let Some(tag) = input.read_raw_tag_or_eof()? {
+                match (tag >> 3, tag & 7) {
+                    (1, 0) => options.no_pivot_root = input.read_bool()?,
+                    (8, 0) => options.no_new_keyring = input.read_bool()?,
+                    (9, 2) => options.shim_cgroup = input.read_string()?,
+                    (10, 0) => options.io_uid = input.read_uint32()?,
+                    (11, 0) => options.io_gid = input.read_uint32()?,
+                    (12, 2) => options.criu_work_path = input.read_string()?,
+                    (13, 2) => options.criu_image_path = input.read_string()?,
+                    _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
+                }
+            }
+            Ok(options)
+        };
+        decode().map_err(|source| OptionsError::Decode {
+            type_name: "containerd.linux.runc.CreateOptions",
+            source,
         })
     }
 
@@ -343,6 +369,56 @@ mod tests {
             );
         }
         assert_eq!(runc.binary_name, "crun");
+    }
+
+    #[test]
+    fn the_options_of_older_clients_are_understood() {
+        let bytes = vec![
+            1 << 3,
+            1,
+            10 << 3,
+            0xe8,
+            0x07,
+            11 << 3,
+            7,
+            12 << 3 | 2,
+            2,
+            b'/',
+            b'w',
+        ];
+        let options =
+            ShimOptions::from_any(Some(&any("containerd.linux.runc.CreateOptions", bytes)))
+                .unwrap();
+        let expected = ShimOptions {
+            no_pivot_root: true,
+            io_uid: 1000,
+            io_gid: 7,
+            criu_work_path: "/w".into(),
+            ..ShimOptions::default()
+        };
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn the_example_configuration_has_every_key_and_parses() {
+        let example = include_str!("../../shim-config/outlive.toml");
+        let settings: String = example
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# ")
+                    .or(line.strip_prefix('#'))
+                    .or(Some(line))
+            })
+            .filter(|line| {
+                line.split_once(" = ")
+                    .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            })
+            .fold(String::new(), |all, line| all + line + "\n");
+        assert!(
+            settings.contains("binary_name") && settings.contains("drain_seconds"),
+            "{settings}"
+        );
+        ShimOptions::from_toml(settings.as_bytes(), "outlive.toml").unwrap();
     }
 
     #[test]

@@ -9,6 +9,12 @@ use serde::Deserialize;
 /// The longest `config.json` that is read, in bytes; containerd's API caps a request well below it.
 const MAX_SPEC_LEN: u64 = 64 << 20;
 
+/// Which containers share a shim, in order of precedence.
+const GROUP_ANNOTATIONS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
+
 /// Why a `config.json` could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
@@ -69,6 +75,15 @@ impl Spec {
             }
             Err(source) => Err(SpecError::Read { path, source }),
         }
+    }
+
+    /// The group whose containers share one shim (containerd `cmd/containerd-shim-runc-v2/manager/manager_linux.go`).
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        let named = GROUP_ANNOTATIONS
+            .iter()
+            .find_map(|annotation| self.annotations.get(*annotation));
+        named.map(String::as_str).filter(|group| !group.is_empty())
     }
 
     /// Whether init has a pid namespace of its own, so that the kernel kills every other process when it ends

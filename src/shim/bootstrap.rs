@@ -100,7 +100,11 @@ pub fn start_params(input: &[u8], args: &Args, ttrpc_address: Option<String>) ->
 fn is_options(any: &Any) -> bool {
     matches!(
         any.type_url.rsplit('/').next(),
-        Some("containerd.runc.v1.Options" | "runtimeoptions.v1.Options")
+        Some(
+            "containerd.runc.v1.Options"
+                | "runtimeoptions.v1.Options"
+                | "containerd.linux.runc.CreateOptions"
+        )
     )
 }
 

@@ -11,15 +11,27 @@ use log::warn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 
-/// How many connections are open; cheap to clone.
+/// How many connections there are and were; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<AtomicUsize>);
+pub struct Connections(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    lost: AtomicUsize,
+}
 
 impl Connections {
     /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.0.open.load(Ordering::Relaxed) == 0
+    }
+
+    /// How many were closed so far.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.0.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -55,7 +67,7 @@ impl Stream for Accepted {
             // unix(7), SO_PEERCRED: the credentials at the time of connect(2).
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == self.owner => {
-                    self.connections.0.fetch_add(1, Ordering::Relaxed);
+                    self.connections.0.open.fetch_add(1, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(Counted {
                         stream,
                         connections: self.connections.clone(),
@@ -76,7 +88,8 @@ pub struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.0.fetch_sub(1, Ordering::Relaxed);
+        self.connections.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.connections.0.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The shim: the task service, and everything that decides.
 //!
-//! - What it is called with: [`args`], [`bootstrap`]; and what it does then: [`start`], [`delete`], [`info`], [`server`].
+//! - What it is called with: [`args`], [`bootstrap`]; and what it does then: [`start`], [`delete`], [`info`], [`server`] until [`idle`].
 //! - A call's way in: [`listener`], [`methods`], [`service`], [`registry`], then [`create`] or a [`task`]'s actor, which
 //!   asks [`lifecycle`] what may be done and has it done by [`call`], [`stdio`] and [`rootfs`].
 //! - A fact's way out: [`reaper`], the [`task`]'s actor, [`exit`] (on disk), [`publisher`] (to the manager).
@@ -14,6 +14,7 @@ pub mod create;
 pub mod delete;
 pub mod error;
 pub mod exit;
+pub mod idle;
 pub mod info;
 pub mod lifecycle;
 pub mod listener;

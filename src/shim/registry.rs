@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::error::ShimError;
 use super::task::Command;
@@ -20,12 +20,15 @@ enum Entry {
 
 /// The tasks; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(Arc<Mutex<HashMap<ContainerId, Entry>>>);
+pub struct Registry {
+    entries: Arc<Mutex<HashMap<ContainerId, Entry>>>,
+    emptied: Arc<Notify>,
+}
 
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, HashMap<ContainerId, Entry>> {
         // No code under the lock can panic, so a poisoned map is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the id for a task that is to be created.
@@ -54,6 +57,17 @@ impl Registry {
         let mut entries = self.entries();
         entries.remove(id);
         entries.shrink_to_fit();
+        if entries.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Returns when the last task has gone.
+    pub async fn emptied(&self) {
+        let emptied = self.emptied.notified();
+        if !self.is_empty() {
+            emptied.await;
+        }
     }
 
     /// Where the commands of the task `id` go.

@@ -31,7 +31,8 @@ use super::reaper::Reaper;
 use super::registry::Registry;
 use super::service::{NewTask, Service};
 use super::task::process::answer;
-use super::{logger, methods};
+use super::{idle, logger, methods};
+use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
 
 /// The descriptor that `start` leaves the listening socket at.
@@ -94,6 +95,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         .filter(|address| !address.is_empty());
     let manager =
         manager.map(|address| PathBuf::from(address.strip_prefix("unix://").unwrap_or(&address)));
+    let grouped = Spec::read(&bundle).is_ok_and(|spec| spec.group().is_some());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MAX_WORKERS)
@@ -109,7 +111,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         namespace: args.namespace()?,
         debug: args.debug,
     };
-    LocalSet::new().block_on(&runtime, serve(environment, listener))?;
+    LocalSet::new().block_on(&runtime, serve(environment, listener, grouped))?;
     if let Some(path) = args.socket.strip_prefix("unix://") {
         remove_socket(Path::new(path));
     }
@@ -121,6 +123,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
 async fn serve(
     environment: Environment,
     listener: std::os::unix::net::UnixListener,
+    grouped: bool,
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     drop(spawn_local(
@@ -139,7 +142,7 @@ async fn serve(
     )));
     let shutdown = Arc::new(Notify::new());
     let service = Arc::new(Service {
-        registry,
+        registry: registry.clone(),
         creator,
         shutdown: shutdown.clone(),
     });
@@ -152,7 +155,10 @@ async fn serve(
         .register_service(methods::services(&service));
     server.start().await?;
     info!(pid = std::process::id(); "serving");
-    shutdown.notified().await;
+    tokio::select! {
+        () = shutdown.notified() => {}
+        () = idle::wait_until_useless(registry, connections.clone()), if !grouped => {}
+    }
     publisher.flush(FLUSH_LIMIT).await;
     let deadline = Instant::now() + HANG_UP_LIMIT;
     while !connections.is_empty() && Instant::now() < deadline {

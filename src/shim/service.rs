@@ -413,26 +413,30 @@ fn new_exec(request: &api::ExecProcessRequest) -> Answer<NewExec> {
     })
 }
 
-fn checkpoint_args(request: &api::CheckpointTaskRequest) -> Answer<CheckpointArgs> {
-    let options = match request
-        .options
-        .as_ref()
-        .filter(|any| !any.type_url.is_empty() || !any.value.is_empty())
-    {
-        None => CheckpointOptions::default(),
-        Some(any)
-            if any.type_url.rsplit('/').next() == Some("containerd.runc.v1.CheckpointOptions") =>
-        {
-            CheckpointOptions::parse_from_bytes(&any.value)
-                .map_err(|error| field("options", error.to_string()))?
-        }
-        Some(any) => {
-            return Err(field(
-                "options",
-                format!("of unknown type {:?}", any.type_url),
-            ));
-        }
+/// The options of a checkpoint: containerd's, or those of the clients of 1.x for runtimes that are not runc's, which
+/// have the last two fields the other way round.
+fn checkpoint_options(any: Option<&Any>) -> Answer<CheckpointOptions> {
+    let Some(any) = any.filter(|any| !any.type_url.is_empty() || !any.value.is_empty()) else {
+        return Ok(CheckpointOptions::default());
     };
+    let decoded = CheckpointOptions::parse_from_bytes(&any.value);
+    let options = || decoded.map_err(|error| field("options", error.to_string()));
+    match any.type_url.rsplit('/').next() {
+        Some("containerd.runc.v1.CheckpointOptions") => options(),
+        Some("containerd.linux.runc.CheckpointOptions") => {
+            let mut options = options()?;
+            std::mem::swap(&mut options.image_path, &mut options.work_path);
+            Ok(options)
+        }
+        _ => Err(field(
+            "options",
+            format!("of unknown type {:?}", any.type_url),
+        )),
+    }
+}
+
+fn checkpoint_args(request: &api::CheckpointTaskRequest) -> Answer<CheckpointArgs> {
+    let options = checkpoint_options(request.options.as_ref())?;
     let path = if request.path.is_empty() {
         options.image_path
     } else {

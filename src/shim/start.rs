@@ -28,11 +28,6 @@ use crate::types::Pid;
 
 /// Where containerd expects the sockets of its shims.
 const SOCKET_DIR: &str = "/run/containerd/s";
-/// Which containers share a server, in order of precedence.
-const GROUP_ANNOTATIONS: [&str; 2] = [
-    "io.containerd.runc.v2.group",
-    "io.kubernetes.cri.sandbox-id",
-];
 /// How often a socket that appears and goes is tried again.
 const BIND_TRIES: usize = 5;
 
@@ -96,12 +91,7 @@ pub fn run(args: &Args) -> Result<Vec<u8>, StartError> {
     let options = ShimOptions::from_any(params.options.as_ref())?;
     let bundle = env::current_dir().map_err(io_error("find", "the working directory"))?;
     let spec = Spec::read(&bundle)?;
-    let group = GROUP_ANNOTATIONS
-        .iter()
-        .find_map(|annotation| spec.annotations.get(*annotation));
-    let group = group
-        .filter(|group| !group.is_empty())
-        .map_or(id.as_str(), String::as_str);
+    let group = spec.group().unwrap_or(id.as_str());
     let socket = socket_path(&params, namespace.as_str(), group);
     let address = format!("unix://{}", socket.display());
     if let Some(listener) = listen(&socket)?
