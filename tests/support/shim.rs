@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio as Pipe};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
@@ -386,6 +386,14 @@ pub fn socket_of(reply: &[u8]) -> PathBuf {
             .strip_prefix("unix://")
             .unwrap_or_else(|| panic!("address {address:?}")),
     )
+}
+
+/// Writes an executable file, which no child forked meanwhile holds open.
+pub fn write_program(path: &Path, contents: &[u8]) {
+    let no_forks = FORKS.write().unwrap_or_else(PoisonError::into_inner);
+    std::fs::write(path, contents).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    drop(no_forks);
 }
 
 /// Runs a command to the end of its stdout and stderr; an action that leaves one of them to its daemon runs into the deadline.

@@ -203,6 +203,7 @@ fn exec_refuses_a_malformed_spec() {
         assert_eq!(code(exec.state()), NOT_FOUND);
     }
     assert_eq!(c.exec_run("e1", "exit 6").wait().unwrap().exit_status, 6);
+    lab.events.wait("exit c1/e1 6");
     assert_eq!(
         lab.events
             .lines()

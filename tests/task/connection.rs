@@ -263,7 +263,10 @@ fn another_user_gets_no_answer() {
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::set_permissions(&lab.dir, PermissionsExt::from_mode(0o755)).unwrap();
     let program = lab.dir.join("client");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    write_program(
+        &program,
+        &std::fs::read(std::env::current_exe().unwrap()).unwrap(),
+    );
     let run = |uid: u32| {
         let mut command = Command::new(&program);
         command
@@ -279,11 +282,7 @@ fn another_user_gets_no_answer() {
         command
             .env("OUTLIVE_TEST_SOCKET", &open)
             .env("OUTLIVE_TEST_SERVICE", &c.client.service);
-        let output = eventually("a client", || {
-            // ETXTBSY while a child forked by another test holds the copy open.
-            command.output().map_err(|error| error.to_string())
-        });
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        String::from_utf8_lossy(&output(command, b"").stdout).into_owned()
     };
     assert!(
         run(0).contains("answered"),

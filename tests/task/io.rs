@@ -250,8 +250,7 @@ fn logging_program(scheme: &str, ready: &str) {
         "#!/bin/sh\ntrap '' TERM\n{{ echo \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"; {ready} exec 5>&-; cat <&3; cat <&4; }} >{}/logged\n",
         lab.dir.display()
     );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, script.as_bytes());
     let mut c = lab.shim("c1", "echo out; echo err >&2");
     let uri = format!("{}?key=value&flag=a%20b", uri(scheme, &program));
     c.set_stdio(&Stdio {
@@ -323,8 +322,7 @@ fn pipes_belong_to_the_uid_and_gid_of_the_options() {
         "#!/bin/sh\ncase \"$*\" in *create*) exec 9>&1; stat -L -c %u:%g /dev/fd/0 /dev/fd/9 /dev/fd/2 >{};; esac\nexec runc \"$@\"\n",
         record.display()
     );
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, script.as_bytes());
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
     (options.io_uid, options.io_gid) = (1234, 5678);

@@ -250,6 +250,7 @@ fn a_running_task_cannot_be_deleted_and_stays_as_it_is() {
     let before = c.state().unwrap();
     assert_eq!(code(c.delete()), Code::FAILED_PRECONDITION);
     assert_eq!(c.state().unwrap(), before);
+    lab.events.wait("start c1");
     assert_eq!(lab.events.lines(), ["create c1", "start c1"]);
 }
 

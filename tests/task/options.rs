@@ -6,7 +6,6 @@ use containerd_shim_protos::protobuf::{CodedOutputStream, Message};
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::ttrpc::Code;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A runtime that writes down its arguments and is runc; without `--systemd-cgroup`, because there is no systemd here.
@@ -16,8 +15,7 @@ fn recorder(lab: &Lab) -> (PathBuf, PathBuf) {
         "#!/bin/sh\necho \"$@\" >>{}\nfor word; do shift; [ \"$word\" = --systemd-cgroup ] || set -- \"$@\" \"$word\"; done\nexec runc \"$@\"\n",
         record.display()
     );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&program, script.as_bytes());
     (program, record)
 }
 

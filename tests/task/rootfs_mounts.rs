@@ -70,6 +70,7 @@ fn a_failed_create_unmounts_and_the_next_one_works() {
     c.create().unwrap();
     c.start().unwrap();
     assert_eq!(c.status(), Status::RUNNING);
+    lab.events.wait("start c1");
     assert_eq!(
         lab.events
             .lines()
