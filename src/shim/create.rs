@@ -15,7 +15,7 @@ use super::exit::Journal;
 use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::rootfs;
-use super::stdio::{ChildStdio, ProcessStdio, StdioContext};
+use super::stdio::{ChildStdio, ProcessStdio, StdioContext, StoppingLoggersOfAll};
 use super::task::process::Process;
 use super::task::{Command, PendingRestore, Shared, Task, work};
 use crate::bundle::layout::Bundle;
@@ -53,6 +53,8 @@ pub struct Environment {
     pub reaper: Reaper,
     /// Where events go.
     pub publisher: Publisher,
+    /// The logging binaries that were told to end.
+    pub loggers: StoppingLoggersOfAll,
     /// The containerd namespace.
     pub namespace: Namespace,
     /// Whether the OCI runtime's log is to have debug lines.
@@ -91,6 +93,7 @@ pub async fn create(
     let Environment {
         reaper,
         publisher,
+        loggers,
         namespace,
         debug,
     } = environment;
@@ -111,6 +114,7 @@ pub async fn create(
         namespace,
         options: request.options,
         publisher,
+        loggers,
         journal,
         facts: sender,
     });
@@ -143,6 +147,7 @@ pub async fn create(
         cgroup: None,
         oom_kills: 0,
         own_pid_namespace,
+        killing_others: false,
         restore: init.restore,
     };
     shared.publisher.publish(Event::Create {
@@ -270,7 +275,7 @@ async fn set_up(
                 // Usually the OCI runtime has cleaned up itself and knows no such container.
                 log::debug!(container = shared.caller.id.as_str(); "after a failed create: {also}");
             }
-            stdio.close().await;
+            shared.loggers.add(stdio.close().await);
             Err(error)
         }
     }

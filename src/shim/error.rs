@@ -88,6 +88,9 @@ pub enum ShimError {
         /// What was asked for.
         what: &'static str,
     },
+    /// The last task is gone and the server is about to end.
+    #[error("the shim is shutting down")]
+    ShuttingDown,
     /// Too many calls wait for the same process.
     #[error("too many calls wait for this process")]
     Overloaded,
@@ -130,6 +133,7 @@ impl ShimError {
             Self::Cgroup(CgroupError::Gone) => Code::NOT_FOUND,
             Self::Cgroup(_) | Self::Io { .. } => Code::UNKNOWN,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
+            Self::ShuttingDown => Code::UNAVAILABLE,
             Self::Overloaded => Code::RESOURCE_EXHAUSTED,
         }
     }

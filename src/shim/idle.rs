@@ -36,7 +36,7 @@ pub async fn wait_until_useless(registry: Registry, connections: Connections) {
         if !registry.is_empty() {
             registry.emptied().await;
             (empty_since, lost_before) = (Instant::now(), connections.lost());
-        } else if empty_since.elapsed() >= limit {
+        } else if empty_since.elapsed() >= limit && registry.close() {
             return info!(abandoned = abandoned; "no task is left and nobody says shutdown: leaving");
         } else {
             sleep(CHECK_INTERVAL).await;

@@ -18,15 +18,21 @@ enum Entry {
     Task(mpsc::Sender<Command>),
 }
 
+#[derive(Debug, Default)]
+struct Entries {
+    tasks: HashMap<ContainerId, Entry>,
+    closed: bool,
+}
+
 /// The tasks; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    entries: Arc<Mutex<HashMap<ContainerId, Entry>>>,
+    entries: Arc<Mutex<Entries>>,
     emptied: Arc<Notify>,
 }
 
 impl Registry {
-    fn entries(&self) -> MutexGuard<'_, HashMap<ContainerId, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // No code under the lock can panic, so a poisoned map is whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -34,30 +40,33 @@ impl Registry {
     /// Takes the id for a task that is to be created.
     ///
     /// # Errors
-    /// `AlreadyExists` where it is taken.
+    /// `AlreadyExists` where it is taken; `ShuttingDown` after [`Registry::close`].
     pub fn reserve(&self, id: &ContainerId) -> Result<(), ShimError> {
         let mut entries = self.entries();
-        if entries.contains_key(id) {
+        if entries.closed {
+            return Err(ShimError::ShuttingDown);
+        }
+        if entries.tasks.contains_key(id) {
             return Err(ShimError::AlreadyExists {
                 what: "task",
                 id: id.to_string(),
             });
         }
-        entries.insert(id.clone(), Entry::Reserved);
+        entries.tasks.insert(id.clone(), Entry::Reserved);
         Ok(())
     }
 
     /// Puts the created task under its id.
     pub fn insert(&self, id: ContainerId, commands: mpsc::Sender<Command>) {
-        self.entries().insert(id, Entry::Task(commands));
+        self.entries().tasks.insert(id, Entry::Task(commands));
     }
 
     /// Frees the id.
     pub fn remove(&self, id: &ContainerId) {
         let mut entries = self.entries();
-        entries.remove(id);
-        entries.shrink_to_fit();
-        if entries.is_empty() {
+        entries.tasks.remove(id);
+        entries.tasks.shrink_to_fit();
+        if entries.tasks.is_empty() {
             self.emptied.notify_waiters();
         }
     }
@@ -75,7 +84,7 @@ impl Registry {
     /// # Errors
     /// `NotFound` where there is no such task, or not yet.
     pub fn commands(&self, id: &ContainerId) -> Result<mpsc::Sender<Command>, ShimError> {
-        match self.entries().get(id) {
+        match self.entries().tasks.get(id) {
             Some(Entry::Task(commands)) => Ok(commands.clone()),
             Some(Entry::Reserved) | None => Err(ShimError::NotFound {
                 what: "task",
@@ -84,9 +93,17 @@ impl Registry {
         }
     }
 
+    /// Takes no further task, if there is none: a server that is to end must not be given one any more. Tells whether.
+    #[must_use]
+    pub fn close(&self) -> bool {
+        let mut entries = self.entries();
+        entries.closed = entries.closed || entries.tasks.is_empty();
+        entries.closed
+    }
+
     /// Whether no task is there or being created.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries().is_empty()
+        self.entries().tasks.is_empty()
     }
 }

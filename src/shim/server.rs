@@ -30,6 +30,7 @@ use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::registry::Registry;
 use super::service::{NewTask, Service};
+use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
 use super::{idle, logger, methods};
 use crate::oci::Spec;
@@ -108,13 +109,12 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     let environment = Environment {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
+        loggers: StoppingLoggersOfAll::default(),
         namespace: args.namespace()?,
         debug: args.debug,
     };
-    LocalSet::new().block_on(&runtime, serve(environment, listener, grouped))?;
-    if let Some(path) = args.socket.strip_prefix("unix://") {
-        remove_socket(Path::new(path));
-    }
+    let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
+    LocalSet::new().block_on(&runtime, serve(environment, listener, socket, grouped))?;
     // Workers that hang on a disk must not keep the process.
     runtime.shutdown_background();
     Ok(())
@@ -123,9 +123,11 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
 async fn serve(
     environment: Environment,
     listener: std::os::unix::net::UnixListener,
+    socket: Option<PathBuf>,
     grouped: bool,
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
+    let loggers = environment.loggers.clone();
     drop(spawn_local(
         environment
             .reaper
@@ -159,11 +161,16 @@ async fn serve(
         () = shutdown.notified() => {}
         () = idle::wait_until_useless(registry, connections.clone()), if !grouped => {}
     }
+    // First of all, so that whoever looks for the group's shim from now on starts another.
+    if let Some(socket) = socket {
+        remove_socket(&socket);
+    }
     publisher.flush(FLUSH_LIMIT).await;
     let deadline = Instant::now() + HANG_UP_LIMIT;
     while !connections.is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
+    loggers.ended().await;
     Ok(())
 }
 

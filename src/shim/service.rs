@@ -288,7 +288,7 @@ impl Service {
 
     /// `Shutdown`: containerd calls it after each Delete; while tasks are left the shim stays.
     pub async fn shutdown(self: Arc<Self>, _: api::ShutdownRequest) -> Answer<Empty> {
-        if self.registry.is_empty() {
+        if self.registry.close() {
             info!("shutdown");
             self.shutdown.notify_one();
         }

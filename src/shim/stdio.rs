@@ -97,12 +97,40 @@ pub enum Drained {
 pub struct StoppingLoggers(Vec<JoinHandle<()>>);
 
 impl StoppingLoggers {
+    /// Whether they have ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits until they have ended, 16 s at most.
     pub async fn ended(self) {
         for task in self.0 {
             if let Err(error) = task.await {
                 log::warn!("logging binary: {error}");
             }
+        }
+    }
+}
+
+/// The stopping loggers of all processes of this shim, so that it does not end before they do; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct StoppingLoggersOfAll(Rc<RefCell<Vec<StoppingLoggers>>>);
+
+impl StoppingLoggersOfAll {
+    /// Adds the loggers of one process, and forgets those that have ended.
+    pub fn add(&self, loggers: StoppingLoggers) {
+        let mut all = self.0.borrow_mut();
+        all.push(loggers);
+        all.retain(|loggers| !loggers.is_finished());
+    }
+
+    /// Waits until all have ended, 16 s at most.
+    pub async fn ended(&self) {
+        // They were told at about the same time, so their deadlines run out together.
+        let all = self.0.take();
+        for loggers in all {
+            loggers.ended().await;
         }
     }
 }

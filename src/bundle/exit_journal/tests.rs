@@ -1,3 +1,5 @@
+//! Round trips, arbitrary bytes, and every truncation.
+
 use std::fs;
 
 use proptest::prelude::*;

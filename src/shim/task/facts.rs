@@ -34,6 +34,8 @@ pub enum Fact {
     Exited(Key, Exit),
     /// A dead process's exit is on disk, or cannot be.
     Recorded(Key, ExitRecord),
+    /// What shared init's pid namespace was killed, as far as that was possible.
+    OthersKilled,
     /// Execs had enough time to follow their init.
     OthersDeadline,
     /// The container has run out of memory.
@@ -58,8 +60,12 @@ impl Task {
             }
             Fact::Exited(key, exit) => self.on_exited(key, exit),
             Fact::Recorded(key, exit) => {
-                let others = self.others();
+                let others = self.others_at_exit(&key);
                 self.must_feed(&key, Input::Exited(exit, others));
+            }
+            Fact::OthersKilled => {
+                self.killing_others = false;
+                self.end_dying();
             }
             Fact::OthersDeadline => {
                 if matches!(self.init.state, State::Dying(_)) {
@@ -141,23 +147,39 @@ impl Task {
         if let Some(event) = event {
             self.shared.publisher.publish(event);
         }
-        let waits_for_execs =
-            matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone;
-        if key.is_some() && waits_for_execs {
+        if key.is_some() {
+            self.end_dying();
+        }
+    }
+
+    /// Lets a dying init be dead, if nothing is left that it has to wait for.
+    fn end_dying(&mut self) {
+        if matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone {
             self.must_feed(&None, Input::OthersEnded);
         }
     }
 
+    /// Whether the exit of the process `key` has something to wait for: what shares init's pid namespace is killed first.
+    fn others_at_exit(&self, key: &Key) -> Others {
+        if key.is_none() && !self.own_pid_namespace {
+            Others::Alive
+        } else {
+            self.others()
+        }
+    }
+
     fn others(&self) -> Others {
-        if self.execs.values().any(|exec| exec.state.holds_init_exit()) {
+        let mut execs = self.execs.values();
+        if self.killing_others || execs.any(|exec| exec.state.holds_init_exit()) {
             Others::Alive
         } else {
             Others::Gone
         }
     }
 
-    fn end_others(&self) {
+    fn end_others(&mut self) {
         if !self.own_pid_namespace {
+            self.killing_others = true;
             drop(tokio::task::spawn_local(work::kill_all(
                 self.shared.clone(),
             )));
@@ -172,7 +194,7 @@ impl Task {
     }
 
     fn on_start_answered(&mut self, key: &Key, result: Result<Started, ShimError>) {
-        let others = self.others();
+        let others = self.others_at_exit(key);
         let Ok(process) = self.process(key) else {
             return;
         };

@@ -27,7 +27,7 @@ use super::error::ShimError;
 use super::exit::Journal;
 use super::lifecycle::{Role, State};
 use super::publisher::Publisher;
-use super::stdio::ChildStdio;
+use super::stdio::{ChildStdio, StoppingLoggersOfAll};
 use crate::cgroup::{Cgroup, Metrics};
 use crate::config::ShimOptions;
 use crate::oci::CheckpointArgs;
@@ -132,6 +132,8 @@ pub struct Shared {
     pub options: ShimOptions,
     /// Where events go.
     pub publisher: Publisher,
+    /// The logging binaries that were told to end.
+    pub loggers: StoppingLoggersOfAll,
     /// Where exits are written.
     pub journal: Journal,
     /// Back to the actor. Unbounded, since every message answers one thing that is under way.
@@ -160,6 +162,8 @@ pub struct Task {
     pub oom_kills: u64,
     /// Whether the kernel ends every process with init.
     pub own_pid_namespace: bool,
+    /// Whether the processes that it does not end are being killed.
+    pub killing_others: bool,
     /// The images to start from, while it has not started.
     pub restore: Option<PendingRestore>,
 }

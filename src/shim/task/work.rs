@@ -211,7 +211,7 @@ async fn run_exec(
             cgroup: None,
         }),
         Err(error) => {
-            stdio.close().await;
+            shared.loggers.add(stdio.close().await);
             Err(error)
         }
     }
@@ -266,6 +266,7 @@ pub async fn kill_all(shared: Rc<Shared>) {
             warn!(container = shared.caller.id.as_str(); "kill what init left: {}", error.chain())
         }
     }
+    tell(&shared, Fact::OthersKilled);
 }
 
 /// Sets limits.
@@ -399,7 +400,7 @@ async fn run_delete(
         warn!(container = shared.caller.id.as_str(); "the end of a deleted task is not seen");
     }
     if let Some(stdio) = stdio {
-        stdio.close().await;
+        shared.loggers.add(stdio.close().await);
     }
     // Both are done, whatever becomes of the other: nothing may be left mounted.
     let unmounted = rootfs::unmount(&shared.caller.bundle).await;
@@ -413,7 +414,7 @@ async fn run_delete(
 pub async fn delete_exec(shared: Rc<Shared>, exec: ExecId, stdio: Option<ProcessStdio>) {
     if let Some(stdio) = stdio {
         stdio.drained(shared.options.drain_cap()).await;
-        stdio.close().await;
+        shared.loggers.add(stdio.close().await);
     }
     tell(&shared, Fact::DeleteAnswered(Some(exec), Ok(())));
 }

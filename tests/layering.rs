@@ -1,0 +1,153 @@
+//! The layers, checked from the `use` lines and paths: imports point down only, siblings do not import each other,
+//! unsafe code is in one place, and files say what they own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each layer, and the layers that it may import; all may import themselves.
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
+    ("types", &[]),
+    ("sys", &["types"]),
+    ("bundle", &["sys", "types"]),
+    ("cgroup", &["sys", "types"]),
+    ("config", &["sys", "types"]),
+    ("logs", &["sys", "types"]),
+    ("oci", &["sys", "types"]),
+    (
+        "shim",
+        &["bundle", "cgroup", "config", "logs", "oci", "sys", "types"],
+    ),
+    ("bin", &["shim"]),
+];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each file below src/ with its layer.
+fn files() -> Vec<(PathBuf, String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    found.sort();
+    let files = found.into_iter().filter(|path| !path.ends_with("lib.rs"));
+    let files: Vec<_> = files
+        .map(|path| {
+            let relative = path.strip_prefix(&root).unwrap().to_owned();
+            let layer = relative.components().next().unwrap().as_os_str();
+            let layer = layer.to_str().unwrap().to_owned();
+            (relative, layer, fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    assert!(files.len() > 50, "only {} files were found", files.len());
+    files
+}
+
+/// The layers that a file names, in `use` lines and elsewhere.
+fn imports(text: &str) -> Vec<String> {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let named = |prefix: &str| {
+        code.split(prefix)
+            .skip(1)
+            .flat_map(|rest| {
+                let (group, one) = match rest.strip_prefix('{') {
+                    Some(group) => (group.split_once('}').unwrap().0, ""),
+                    None => ("", rest),
+                };
+                let first = |path: &str| {
+                    let end = path.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                    path[..end.unwrap_or(path.len())].to_owned()
+                };
+                let grouped = group.split(',').map(str::trim).map(first);
+                grouped
+                    .chain([first(one)])
+                    .filter(|name| !name.is_empty())
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    [named("crate::"), named("outlive::")].concat()
+}
+
+#[test]
+fn imports_point_down_only() {
+    let layers: Vec<&str> = MAY_IMPORT.iter().map(|(layer, _)| *layer).collect();
+    let mut wrong = Vec::new();
+    for (path, layer, text) in files() {
+        let allowed = MAY_IMPORT.iter().find(|(name, _)| *name == layer);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{path:?} is in no known layer"));
+        for import in imports(&text) {
+            let is_layer = layers.contains(&import.as_str());
+            if is_layer && import != layer && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{} imports {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let text = "use crate::sys::wait;\nuse crate::{oci, types::Pid};\n// crate::bin\nlet x = crate::logs::run();\nuse outlive::shim;";
+    assert_eq!(imports(text), ["sys", "oci", "types", "logs", "shim"]);
+}
+
+#[test]
+fn the_vocabulary_does_no_io_and_knows_no_protobuf() {
+    for (path, layer, text) in files() {
+        if layer == "types" {
+            for word in [
+                "std::fs",
+                "tokio",
+                "async ",
+                "protobuf",
+                "containerd_shim_protos",
+                "nix::",
+                "libc::",
+            ] {
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                assert!(!code.collect::<String>().contains(word), "{path:?}: {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_sys_has_unsafe_code() {
+    for (path, layer, text) in files() {
+        if layer != "sys" {
+            assert!(
+                !text.contains("unsafe {") && !text.contains("expect(unsafe_code"),
+                "{path:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_owns_and_stays_readable() {
+    for (path, layer, text) in files() {
+        assert!(text.starts_with("//! "), "{path:?} has no opening");
+        let limit = if layer == "bin" { 60 } else { 500 };
+        let lines = text.lines().count();
+        assert!(lines <= limit, "{path:?} has {lines} lines");
+    }
+}
