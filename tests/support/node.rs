@@ -577,12 +577,13 @@ impl Drop for Node {
     }
 }
 
-/// crun refuses a cgroup2 hierarchy without controllers beside cgroup1: such a machine runs it where that mount is hidden.
+/// crun refuses a cgroup2 hierarchy without controllers beside cgroup1: such a machine runs it where that one is hidden.
 fn check_cgroups() {
     let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists();
     assert!(
         !(hybrid && oci_runtime().is_some_and(|name| name.ends_with("crun"))),
-        "crun does not run on hybrid cgroups; run: unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec cargo test --test containerd'"
+        "crun does not run on hybrid cgroups; run: unshare --mount sh -c 'umount /sys/fs/cgroup/unified && \
+         mount -t tmpfs tmpfs /sys/fs/cgroup/unified && exec cargo test --test containerd'"
     );
 }
 
