@@ -1,11 +1,7 @@
 //! The layers, checked from the `use` lines and paths: imports point down only, siblings do not import each other,
 //! unsafe code is in one place, and files say what they own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

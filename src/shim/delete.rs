@@ -129,12 +129,11 @@ fn runtime_of(bundle: &Bundle, namespace: &Namespace) -> Option<OciRuntime> {
             binary: record.binary,
             root: record.root,
             systemd_cgroup: record.systemd_cgroup,
-            debug: false,
         }),
         Read::Absent => None,
         Read::Corrupt(path, reason) => {
             complain(&format!("read {path:?}"), &reason);
-            Some(oci_runtime(&ShimOptions::default(), namespace, false))
+            Some(oci_runtime(&ShimOptions::default(), namespace))
         }
     }
 }

@@ -13,6 +13,7 @@ mod connection;
 mod events;
 mod exec;
 mod fifo;
+mod footprint;
 mod group;
 mod io;
 mod kill;
