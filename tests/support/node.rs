@@ -1,6 +1,6 @@
 //! A private containerd: its own directories, socket, runtime namespace and log, so that many of them can run side by side.
 //!
-//! `OUTLIVE_CONTAINERD=1.6` restricts the suite to one version, `OUTLIVE_RUNTIME` and `OUTLIVE_SHIM` point it at another runtime or
+//! The filter `v1_6::` restricts the suite to one version; `OUTLIVE_RUNTIME` and `OUTLIVE_SHIM` point it at another runtime or
 //! another binary of the shim, and `OUTLIVE_OCI_RUNTIME=crun` selects the OCI runtime below it.
 
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// As `OUTLIVE_CONTAINERD` and the directories under target/containerd spell it.
+    /// As the directories under target/containerd spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::V1_6 => "1.6",
@@ -123,12 +123,6 @@ pub fn oci_runtime() -> Option<String> {
 
 /// Runs `body` on a fresh node of `version`, then checks that it deleted all it made and that nothing leaked.
 pub fn on(version: Version, body: impl FnOnce(&mut Node)) {
-    if let Ok(only) = std::env::var("OUTLIVE_CONTAINERD")
-        && only != version.name()
-    {
-        println!("skipped: OUTLIVE_CONTAINERD={only} asks for another version");
-        return;
-    }
     let mut node = Node::start(version);
     body(&mut node);
     node.finish();
