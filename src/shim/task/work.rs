@@ -390,10 +390,7 @@ async fn run_delete(
     } else {
         DeleteMode::Ended
     };
-    let deleted = match simple(shared, Command::Delete(mode)).await {
-        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
-        other => other,
-    };
+    let deleted = call_delete(shared, mode).await;
     if let (Ok(()), Some(end)) = (&deleted, end)
         && timeout(KILLED_LIMIT, end).await.is_err()
     {
@@ -408,6 +405,23 @@ async fn run_delete(
     // From now on there is nothing that the `delete` action would have to clean up.
     remove_file(&shared.caller.bundle.runtime());
     Ok(())
+}
+
+/// Has the OCI runtime remove what it keeps of the container; what it does not know is removed.
+async fn call_delete(shared: &Shared, mode: DeleteMode) -> Result<(), ShimError> {
+    let mut deleted = simple(shared, Command::Delete(mode)).await;
+    // On cgroup v2 SIGKILL ends what is frozen, but the group stays frozen, which runc calls paused and does not delete
+    // (`libcontainer/container_linux.go`, `refreshState`). Not by force: that would signal init's pid, which is free.
+    if let (DeleteMode::Ended, Err(ShimError::Oci(error))) = (mode, &deleted)
+        && error.kind() == FailureKind::Other
+        && simple(shared, Command::Resume).await.is_ok()
+    {
+        deleted = simple(shared, Command::Delete(mode)).await;
+    }
+    match deleted {
+        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
+        other => other,
+    }
 }
 
 /// Closes what is left of an exec.
