@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -210,5 +210,6 @@ fn remove_dead_socket(bundle: &Bundle) {
 }
 
 fn complain(operation: &str, error: &dyn std::error::Error) {
-    eprintln!("{operation}: {}", chain(error));
+    // A closed stderr must not keep the rest from being cleaned up.
+    drop(writeln!(io::stderr(), "{operation}: {}", chain(error)));
 }

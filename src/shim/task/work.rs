@@ -26,6 +26,7 @@ use crate::shim::reaper::{Child, Exit};
 use crate::shim::rootfs;
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
+use crate::sys::spawn::Stream;
 use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
 
 /// How long an OCI runtime that has answered may take to hand over the terminal.
@@ -121,11 +122,7 @@ async fn run_restore(
 pub async fn start_process(
     shared: &Shared,
     command: &Command,
-    (stdin, stdout, stderr): (
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-    ),
+    (stdin, stdout, stderr): (Stream, Stream, Stream),
     pid_file: PathBuf,
     stdio: Option<&ProcessStdio>,
 ) -> Result<Child, ShimError> {
@@ -146,10 +143,18 @@ pub async fn start_process(
         .caller
         .reaper
         .adopt(read_pid(command.name(), pid_file)?, &start);
-    if let Some(stdio) = stdio {
-        stdio.attach_console(CONSOLE_LIMIT).await?;
+    let attached = match stdio {
+        Some(stdio) => stdio.attach_console(CONSOLE_LIMIT).await,
+        None => Ok(()),
+    };
+    match attached {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            // It runs already, and nobody would ever hear of it again.
+            drop(shared.caller.reaper.signal(child.pid, Signal::KILL));
+            Err(error.into())
+        }
     }
-    Ok(child)
 }
 
 /// Starts an exec.
