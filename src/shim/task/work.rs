@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::facts::Fact;
 use super::process::answer;
@@ -33,6 +33,8 @@ use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the end of a task that was killed by its deletion may take to be seen.
 const KILLED_LIMIT: Duration = Duration::from_secs(5);
+/// How often an ended task looks whether its bundle is still there.
+const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -226,6 +228,17 @@ async fn run_exec(
 pub async fn await_exit(shared: Rc<Shared>, key: Key, exit: oneshot::Receiver<Exit>) {
     if let Ok(exit) = exit.await {
         tell(&shared, Fact::Exited(key, exit));
+    }
+}
+
+/// Tells the actor when the bundle of the ended task is gone. containerd removes it after Delete; but a daemon that could
+/// not load the task has it cleaned up by the `delete` action, and never asks this shim again.
+pub async fn await_oblivion(shared: Rc<Shared>) {
+    while !shared.facts.is_closed() {
+        sleep(OBLIVION_INTERVAL).await;
+        if matches!(shared.caller.bundle.dir().try_exists(), Ok(false)) {
+            tell(&shared, Fact::Forgotten);
+        }
     }
 }
 
