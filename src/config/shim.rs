@@ -30,6 +30,7 @@ pub const DEFAULT_OCI_ROOT: &str = "/run/containerd/runc";
 const DEFAULT_OCI_BINARY: &str = "runc";
 const DEFAULT_OCI_TIMEOUT_SECONDS: u64 = 300;
 const DEFAULT_DRAIN_SECONDS: u64 = 10;
+const DEFAULT_IDLE_EXIT_SECONDS: u64 = 600;
 const MAX_CONFIG_LEN: u64 = 1 << 20;
 
 /// Why options cannot be used.
@@ -116,6 +117,8 @@ pub struct ShimOptions {
     pub oci_timeout_seconds: u64,
     /// How long the output of a dead process is read on while somebody holds its pipe.
     pub drain_seconds: u64,
+    /// How long a shim without a task waits for one before it leaves; 0 for ever. Taken from the options of `start`.
+    pub idle_exit_seconds: u64,
     /// What containerd's CRI plugin leaves in the table; of no meaning here.
     #[serde(rename = "TypeUrl", alias = "type_url")]
     pub(crate) type_url: String,
@@ -136,6 +139,7 @@ impl Default for ShimOptions {
             criu_work_path: String::new(),
             oci_timeout_seconds: DEFAULT_OCI_TIMEOUT_SECONDS,
             drain_seconds: DEFAULT_DRAIN_SECONDS,
+            idle_exit_seconds: DEFAULT_IDLE_EXIT_SECONDS,
             type_url: String::new(),
         }
     }
@@ -265,6 +269,12 @@ impl ShimOptions {
                 reason: "must be at most 86400",
             });
         }
+        if self.idle_exit_seconds > 31_536_000 {
+            return Err(OptionsError::Value {
+                key: "idle_exit_seconds",
+                reason: "must be at most 31536000",
+            });
+        }
         Ok(self)
     }
 
@@ -272,6 +282,15 @@ impl ShimOptions {
     #[must_use]
     pub const fn oci_timeout(&self) -> Duration {
         Duration::from_secs(self.oci_timeout_seconds)
+    }
+
+    /// [`ShimOptions::idle_exit_seconds`]; `None` for ever.
+    #[must_use]
+    pub const fn idle_exit(&self) -> Option<Duration> {
+        match self.idle_exit_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
     }
 
     /// [`ShimOptions::drain_seconds`].
@@ -435,6 +454,7 @@ mod tests {
             "root='relative'",
             "oci_timeout_seconds=0",
             "oci_timeout_seconds=-1",
+            "idle_exit_seconds=31536001",
             "io_uid='x'",
             "= =",
         ] {

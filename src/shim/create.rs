@@ -176,7 +176,8 @@ pub async fn create(
     })
 }
 
-/// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead.
+/// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead. Exits of
+/// a task that was in the bundle before are forgotten.
 async fn record_runtime(
     bundle: &Bundle,
     oci: &OciRuntime,
@@ -189,7 +190,15 @@ async fn record_runtime(
         systemd_cgroup: oci.systemd_cgroup,
     };
     let (path, bundle) = (bundle.runtime(), bundle.clone());
-    let written = spawn_blocking(move || runtime::write(&bundle, &record)).await;
+    let write = move || {
+        // Of a task that was deleted: its exit is not this one's.
+        match std::fs::remove_file(bundle.exits()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        runtime::write(&bundle, &record)
+    };
+    let written = spawn_blocking(write).await;
     let written = written.map_err(|_| ShimError::Worker {
         operation: "record the OCI runtime",
     })?;

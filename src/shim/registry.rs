@@ -103,6 +103,21 @@ impl Registry {
         }
     }
 
+    /// Every task and where its commands go, which is nowhere while it is being created.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<(ContainerId, Option<mpsc::Sender<Command>>)> {
+        let commands = |entry: &Entry| match entry {
+            Entry::Task(commands) => Some(commands.clone()),
+            Entry::Reserved => None,
+        };
+        let entries = self.entries();
+        entries
+            .tasks
+            .iter()
+            .map(|(id, entry)| (id.clone(), commands(entry)))
+            .collect()
+    }
+
     /// Takes no further task, if there is none: a server that is to end must not be given one any more. Tells whether.
     #[must_use]
     pub fn close(&self) -> bool {

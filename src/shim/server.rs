@@ -1,4 +1,4 @@
-//! The server: one process, one thread, until containerd says Shutdown.
+//! The server: one process, one thread, until containerd says Shutdown, or [`idle`] finds that nobody needs it.
 //!
 //! ```text
 //! ttrpc connections --> methods --> Service --commands--> Task actors (LocalSet)
@@ -33,7 +33,7 @@ use super::registry::Registry;
 use super::service::{NewTask, Service};
 use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
-use super::{idle, logger, methods};
+use super::{dump, idle, logger, methods};
 use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
 
@@ -52,7 +52,7 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// Worker threads wait for disks and mounts only; more than a few would only wait together.
 const MAX_WORKERS: usize = 8;
 
-/// Why the server could not be started. After it was, it ends on Shutdown alone.
+/// Why the server could not be started. After it was, it ends on Shutdown, or without a task as [`idle`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The command line.
@@ -70,6 +70,12 @@ pub enum ServerError {
     /// The ttrpc server.
     #[error("ttrpc server")]
     Ttrpc(#[from] ttrpc::Error),
+}
+
+/// What keeps a server without tasks: see [`idle`].
+struct Stay {
+    grouped: bool,
+    empty_limit: Option<Duration>,
 }
 
 fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
@@ -117,7 +123,11 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         namespace: args.namespace()?,
     };
     let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
-    LocalSet::new().block_on(&runtime, serve(environment, listener, socket, grouped))?;
+    let stay = Stay {
+        grouped,
+        empty_limit: args.idle_exit,
+    };
+    LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
     // Workers that hang on a disk must not keep the process.
     runtime.shutdown_background();
     Ok(())
@@ -127,7 +137,7 @@ async fn serve(
     environment: Environment,
     listener: std::os::unix::net::UnixListener,
     socket: Option<PathBuf>,
-    grouped: bool,
+    stay: Stay,
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     let loggers = environment.loggers.clone();
@@ -154,6 +164,15 @@ async fn serve(
     });
     let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
     let connections = Connections::default();
+    let sources = dump::Sources {
+        registry: registry.clone(),
+        publisher: publisher.clone(),
+        connections: connections.clone(),
+    };
+    drop(spawn_local(
+        dump::on_request(sources).map_err(io_error("listen for SIGUSR1"))?,
+    ));
+    let told = idle::wait_until_told(registry.clone()).map_err(io_error("listen for SIGTERM"))?;
     let owner = nix::unistd::geteuid().as_raw();
     let accepted = Accepted::new(listener, owner, connections.clone());
     let mut server = Server::new()
@@ -163,7 +182,8 @@ async fn serve(
     info!(pid = std::process::id(); "serving");
     tokio::select! {
         () = shutdown.notified() => {}
-        () = idle::wait_until_useless(registry, connections.clone()), if !grouped => {}
+        () = told => {}
+        () = idle::wait_until_useless(registry, connections.clone(), stay.empty_limit), if !stay.grouped => {}
     }
     // First of all, so that whoever looks for the group's shim from now on starts another.
     if let Some(socket) = socket {

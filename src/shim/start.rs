@@ -156,6 +156,8 @@ fn serve(
         ("-address", &params.grpc_address),
         ("-publish-binary", &args.publish_binary),
         ("-socket", &address.to_owned()),
+        // The server itself sees options with Create only.
+        ("-idle-exit-seconds", &options.idle_exit_seconds.to_string()),
     ] {
         words.extend([flag.into(), value.into()]);
     }

@@ -3,6 +3,7 @@
 use super::process::{Pending, Process, answer};
 use super::{Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, role, work};
 use crate::oci::command::KillScope;
+use crate::shim::dump::TaskDump;
 use crate::shim::error::ShimError;
 use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State};
 use crate::types::{Event, ExitRecord, Pid, Signal};
@@ -60,6 +61,7 @@ impl Task {
                 self.spawn(work::stats(self.shared.clone(), self.cgroup.clone(), reply))
             }
             Command::InitPid(reply) => answer(reply, Ok(self.init.pid)),
+            Command::Dump(reply) => answer(reply, Ok(self.dump())),
         }
     }
 
@@ -80,7 +82,8 @@ impl Task {
             | Command::CloseIo(..)
             | Command::Wait(..)
             | Command::Stats(_)
-            | Command::InitPid(_) => return Ok(None),
+            | Command::InitPid(_)
+            | Command::Dump(_) => return Ok(None),
         };
         let process = self.process(key)?;
         let waits = match process.pending {
@@ -89,6 +92,16 @@ impl Task {
             Some(Pending::Freeze(_) | Pending::Other) => always,
         };
         Ok(waits.then_some(process))
+    }
+
+    fn dump(&self) -> TaskDump {
+        let execs = self.execs.iter().map(|(id, exec)| exec.dump(Some(id)));
+        TaskDump {
+            id: self.shared.caller.id.to_string(),
+            creating: false,
+            processes: std::iter::once(self.init.dump(None)).chain(execs).collect(),
+            oom_kills: self.oom_kills,
+        }
     }
 
     /// Feeds a request to the process's life and starts the call that follows, or answers why not.

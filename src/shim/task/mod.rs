@@ -23,6 +23,7 @@ use std::rc::Rc;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::call::Caller;
+use super::dump::TaskDump;
 use super::error::ShimError;
 use super::exit::Journal;
 use super::lifecycle::{Role, State};
@@ -120,6 +121,8 @@ pub enum Command {
     Stats(Reply<Metrics>),
     /// Tell init's pid.
     InitPid(Reply<Option<Pid>>),
+    /// Tell what the state dump shows.
+    Dump(Reply<TaskDump>),
 }
 
 /// What everything that works for one task needs.
