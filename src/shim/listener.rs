@@ -19,6 +19,7 @@ pub struct Connections(Arc<Counts>);
 struct Counts {
     open: AtomicUsize,
     lost: AtomicUsize,
+    lost_at_change: AtomicUsize,
 }
 
 impl Connections {
@@ -32,6 +33,18 @@ impl Connections {
     #[must_use]
     pub fn lost(&self) -> usize {
         self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a call changes something.
+    pub fn changes(&self) {
+        let lost = self.0.lost.load(Ordering::Relaxed);
+        self.0.lost_at_change.store(lost, Ordering::Relaxed);
+    }
+
+    /// Whether one was closed since a call last changed something: perhaps its caller's.
+    #[must_use]
+    pub fn lost_since_change(&self) -> bool {
+        self.0.lost.load(Ordering::Relaxed) != self.0.lost_at_change.load(Ordering::Relaxed)
     }
 }
 

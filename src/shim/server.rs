@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use super::args::{Args, ArgsError};
 use super::create::{Environment, create};
 use super::error::chain;
+use super::idle::Stay;
 use super::listener::{Accepted, Connections};
 use super::publisher::Publisher;
 use super::reaper::Reaper;
@@ -70,12 +71,6 @@ pub enum ServerError {
     /// The ttrpc server.
     #[error("ttrpc server")]
     Ttrpc(#[from] ttrpc::Error),
-}
-
-/// What keeps a server without tasks: see [`idle`].
-struct Stay {
-    grouped: bool,
-    empty_limit: Option<Duration>,
 }
 
 fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
@@ -124,7 +119,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     };
     let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
     let stay = Stay {
-        grouped,
+        group_of: grouped.then_some(bundle),
         empty_limit: args.idle_exit,
     };
     LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
@@ -157,13 +152,14 @@ async fn serve(
         new_tasks,
     )));
     let shutdown = Arc::new(Notify::new());
+    let connections = Connections::default();
     let service = Arc::new(Service {
         registry: registry.clone(),
+        connections: connections.clone(),
         creator,
         shutdown: shutdown.clone(),
     });
     let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
-    let connections = Connections::default();
     let sources = dump::Sources {
         registry: registry.clone(),
         publisher: publisher.clone(),
@@ -183,7 +179,7 @@ async fn serve(
     tokio::select! {
         () = shutdown.notified() => {}
         () = told => {}
-        () = idle::wait_until_useless(registry, connections.clone(), stay.empty_limit), if !stay.grouped => {}
+        () = idle::wait_until_useless(registry, connections.clone(), stay) => {}
     }
     // First of all, so that whoever looks for the group's shim from now on starts another.
     if let Some(socket) = socket {
