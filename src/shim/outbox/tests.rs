@@ -1,3 +1,5 @@
+//! The order that survives, and what is given up first.
+
 use proptest::prelude::*;
 
 use super::*;
