@@ -113,6 +113,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
         loggers: StoppingLoggersOfAll::default(),
+        connections: Connections::default(),
         activity: Rc::default(),
         namespace: args.namespace()?,
     };
@@ -131,6 +132,7 @@ async fn serve(
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     let loggers = environment.loggers.clone();
+    let connections = environment.connections.clone();
     drop(spawn_local(
         environment
             .reaper
@@ -153,7 +155,6 @@ async fn serve(
         shutdown: shutdown.clone(),
     });
     let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
-    let connections = Connections::default();
     let owner = nix::unistd::geteuid().as_raw();
     let accepted = Accepted::new(listener, owner, connections.clone());
     let mut server = Server::new()

@@ -139,6 +139,7 @@ impl Task {
                 let work = work::DeleteInit {
                     end: self.end_of_init(),
                     stdio: self.init.stdio.take(),
+                    cgroup: self.cgroup.clone(),
                 };
                 self.spawn(work::delete_init(shared, work));
             }
@@ -147,7 +148,12 @@ impl Task {
                     .execs
                     .get_mut(exec)
                     .and_then(|process| process.stdio.take());
-                self.spawn(work::delete_exec(shared, exec.clone(), stdio));
+                self.spawn(work::delete_exec(
+                    shared,
+                    exec.clone(),
+                    stdio,
+                    self.cgroup.clone(),
+                ));
             }
             _ => {}
         }

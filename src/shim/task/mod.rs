@@ -26,6 +26,7 @@ use super::call::Caller;
 use super::error::ShimError;
 use super::exit::Journal;
 use super::lifecycle::{Role, State};
+use super::listener::Connections;
 use super::publisher::Publisher;
 use super::stdio::{ChildStdio, StoppingLoggersOfAll};
 use crate::cgroup::{Cgroup, Metrics};
@@ -134,6 +135,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Who is connected to this shim.
+    pub connections: Connections,
     /// Told of every fact, so that memory can be given back when there are none.
     pub activity: Rc<Notify>,
     /// Where exits are written.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ use crate::shim::call::read_pid;
 use crate::shim::error::{ShimError, chain};
 use crate::shim::reaper::{Child, Exit};
 use crate::shim::rootfs;
-use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
+use crate::shim::stdio::{ChildStdio, Drained, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
 use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
 
@@ -173,6 +173,8 @@ async fn run_exec(
         name: exec.as_str(),
         io_uid: shared.options.io_uid,
         io_gid: shared.options.io_gid,
+        attendance: shared.connections.attendance(),
+        spool_bytes: shared.options.log_spool_bytes,
     };
     let (stdio, child_stdio) = ProcessStdio::open(request, context).await?;
     let process_file = caller.bundle.exec_spec(exec);
@@ -370,6 +372,8 @@ pub struct DeleteInit {
     pub end: Option<oneshot::Receiver<Result<ExitRecord, ShimError>>>,
     /// Its stdio.
     pub stdio: Option<ProcessStdio>,
+    /// Who could still write there.
+    pub cgroup: Option<Rc<Cgroup>>,
 }
 
 /// Removes every trace of the container but its bundle.
@@ -380,10 +384,10 @@ pub async fn delete_init(shared: Rc<Shared>, work: DeleteInit) {
 
 async fn run_delete(
     shared: &Shared,
-    DeleteInit { end, stdio }: DeleteInit,
+    DeleteInit { end, stdio, cgroup }: DeleteInit,
 ) -> Result<(), ShimError> {
     if let (None, Some(stdio)) = (&end, &stdio) {
-        stdio.drained(shared.options.drain_cap()).await;
+        drain(shared, stdio, cgroup).await;
     }
     let mode = if end.is_some() {
         DeleteMode::Force
@@ -410,10 +414,30 @@ async fn run_delete(
     Ok(())
 }
 
+/// Reads the output of a dead process to its end, or for as long as anybody of the container may have it open.
+async fn drain(shared: &Shared, stdio: &ProcessStdio, cgroup: Option<Rc<Cgroup>>) {
+    let others_gone = move || {
+        let empty = cgroup.as_ref().map(|cgroup| cgroup.is_empty());
+        matches!(empty, Some(Ok(true)))
+    };
+    let cap = shared.options.drain_cap();
+    match stdio.drained(cap, others_gone).await {
+        Drained::Everything => {}
+        ended => {
+            info!(container = shared.caller.id.as_str(); "output is held open and not read on: {ended:?}")
+        }
+    }
+}
+
 /// Closes what is left of an exec.
-pub async fn delete_exec(shared: Rc<Shared>, exec: ExecId, stdio: Option<ProcessStdio>) {
+pub async fn delete_exec(
+    shared: Rc<Shared>,
+    exec: ExecId,
+    stdio: Option<ProcessStdio>,
+    cgroup: Option<Rc<Cgroup>>,
+) {
     if let Some(stdio) = stdio {
-        stdio.drained(shared.options.drain_cap()).await;
+        drain(&shared, &stdio, cgroup).await;
         shared.loggers.add(stdio.close().await);
     }
     tell(&shared, Fact::DeleteAnswered(Some(exec), Ok(())));
