@@ -362,7 +362,7 @@ fn a_manager_that_is_back_but_does_not_read_yet_holds_nobody_back() {
     in_shim("back", |lab| async move {
         let out = lab.fifo();
         let (stdio, child) = lab.open(&to_fifo(&out), 64 << 20).await;
-        let script = "i=0; while [ $i -lt 40000 ]; do echo $i; i=$((i+1)); [ $i = 20000 ] && read go < go; done";
+        let script = "i=0; while [ $i -lt 40000 ]; do echo $i; i=$((i+1)); if [ $i = 20000 ]; then read go < go; fi; done";
         let go = lab.bundle.join("go");
         nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
         lab.manager_goes();

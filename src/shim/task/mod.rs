@@ -14,7 +14,7 @@
 //! - [`process`]: what is kept of one process.
 //! - [`commands`]: what callers ask for.
 //! - [`facts`]: what happens, and what follows from it.
-//! - [`work`]: what runs beside the actor.
+//! - [`work`] and [`deletion`]: what runs beside the actor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ use crate::types::event::TaskIo;
 use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus};
 
 pub mod commands;
+pub mod deletion;
 pub mod facts;
 pub mod process;
 pub mod work;

@@ -7,31 +7,27 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, info, warn};
+use log::{debug, warn};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::facts::Fact;
 use super::process::answer;
 use super::{Key, PendingRestore, Reply, Shared};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::cgroup::{self, Cgroup, Metrics, OomNotice, OomWatch};
-use crate::oci::command::{DeleteMode, KillScope};
+use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
 use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, FailureKind, OciError, Restore};
 use crate::shim::call::read_pid;
 use crate::shim::error::{ShimError, chain};
 use crate::shim::reaper::{Child, Exit};
-use crate::shim::rootfs;
-use crate::shim::stdio::{ChildStdio, Drained, ProcessStdio, StdioContext};
+use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
-use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
+use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 
 /// How long an OCI runtime that has answered may take to hand over the terminal.
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
-/// How long the end of a task that was killed by its deletion may take to be seen.
-const KILLED_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -55,11 +51,11 @@ impl std::fmt::Debug for Started {
 }
 
 /// Tells the actor; it may have ended, and then nobody needs to know.
-fn tell(shared: &Shared, fact: Fact) {
+pub(super) fn tell(shared: &Shared, fact: Fact) {
     drop(shared.facts.send(fact));
 }
 
-async fn simple(shared: &Shared, command: Command) -> Result<(), ShimError> {
+pub(super) async fn simple(shared: &Shared, command: Command) -> Result<(), ShimError> {
     Ok(shared
         .caller
         .call(&command, CallStdio::Captured)
@@ -366,83 +362,6 @@ pub async fn stats(shared: Rc<Shared>, cgroup: Option<Rc<Cgroup>>, reply: Reply<
     );
 }
 
-/// What the deletion of init takes with it.
-pub struct DeleteInit {
-    /// Tells init's end, where it is still to come: a created task is killed by its deletion.
-    pub end: Option<oneshot::Receiver<Result<ExitRecord, ShimError>>>,
-    /// Its stdio.
-    pub stdio: Option<ProcessStdio>,
-    /// Who could still write there.
-    pub cgroup: Option<Rc<Cgroup>>,
-}
-
-/// Removes every trace of the container but its bundle.
-pub async fn delete_init(shared: Rc<Shared>, work: DeleteInit) {
-    let result = run_delete(&shared, work).await;
-    tell(&shared, Fact::DeleteAnswered(None, result));
-}
-
-async fn run_delete(
-    shared: &Shared,
-    DeleteInit { end, stdio, cgroup }: DeleteInit,
-) -> Result<(), ShimError> {
-    if let (None, Some(stdio)) = (&end, &stdio) {
-        drain(shared, stdio, cgroup).await;
-    }
-    let mode = if end.is_some() {
-        DeleteMode::Force
-    } else {
-        DeleteMode::Ended
-    };
-    let deleted = match simple(shared, Command::Delete(mode)).await {
-        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
-        other => other,
-    };
-    if let (Ok(()), Some(end)) = (&deleted, end)
-        && timeout(KILLED_LIMIT, end).await.is_err()
-    {
-        warn!(container = shared.caller.id.as_str(); "the end of a deleted task is not seen");
-    }
-    if let Some(stdio) = stdio {
-        shared.loggers.add(stdio.close().await);
-    }
-    // Both are done, whatever becomes of the other: nothing may be left mounted.
-    let unmounted = rootfs::unmount(&shared.caller.bundle).await;
-    deleted.and(unmounted)?;
-    // From now on there is nothing that the `delete` action would have to clean up.
-    remove_file(&shared.caller.bundle.runtime());
-    Ok(())
-}
-
-/// Reads the output of a dead process to its end, or for as long as anybody of the container may have it open.
-async fn drain(shared: &Shared, stdio: &ProcessStdio, cgroup: Option<Rc<Cgroup>>) {
-    let others_gone = move || {
-        let empty = cgroup.as_ref().map(|cgroup| cgroup.is_empty());
-        matches!(empty, Some(Ok(true)))
-    };
-    let cap = shared.options.drain_cap();
-    match stdio.drained(cap, others_gone).await {
-        Drained::Everything => {}
-        ended => {
-            info!(container = shared.caller.id.as_str(); "output is held open and not read on: {ended:?}")
-        }
-    }
-}
-
-/// Closes what is left of an exec.
-pub async fn delete_exec(
-    shared: Rc<Shared>,
-    exec: ExecId,
-    stdio: Option<ProcessStdio>,
-    cgroup: Option<Rc<Cgroup>>,
-) {
-    if let Some(stdio) = stdio {
-        drain(&shared, &stdio, cgroup).await;
-        shared.loggers.add(stdio.close().await);
-    }
-    tell(&shared, Fact::DeleteAnswered(Some(exec), Ok(())));
-}
-
 /// The cgroup of a new init. On cgroup2 its controllers are enabled along the way, so that statistics and events are
 /// there (containerd `cmd/containerd-shim-runc-v2/task/service.go`, `Create`).
 #[must_use]
@@ -501,7 +420,7 @@ fn make_dir(path: &Path) -> Result<(), ShimError> {
     fs::create_dir_all(path).map_err(io("make the directory", path))
 }
 
-fn remove_file(path: &Path) {
+pub(super) fn remove_file(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             warn!("remove {path:?}: {error}")
