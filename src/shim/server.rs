@@ -114,6 +114,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
         loggers: StoppingLoggersOfAll::default(),
+        connections: Connections::default(),
         activity: Rc::default(),
         namespace: args.namespace()?,
     };
@@ -136,6 +137,7 @@ async fn serve(
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     let loggers = environment.loggers.clone();
+    let connections = environment.connections.clone();
     drop(spawn_local(
         environment
             .reaper
@@ -152,7 +154,6 @@ async fn serve(
         new_tasks,
     )));
     let shutdown = Arc::new(Notify::new());
-    let connections = Connections::default();
     let service = Arc::new(Service {
         registry: registry.clone(),
         connections: connections.clone(),
