@@ -8,6 +8,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/fifo_reader.rs"]
+mod fifo_reader;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -36,5 +38,6 @@ mod groups;
 mod images;
 mod lifecycle;
 mod namespaces;
+mod outage;
 mod shim;
 mod stdio;

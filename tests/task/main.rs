@@ -14,6 +14,8 @@ mod events;
 mod events_away;
 mod exec;
 mod fifo;
+#[path = "../support/fifo_reader.rs"]
+mod fifo_reader;
 mod footprint;
 mod group;
 mod io;
@@ -22,6 +24,7 @@ mod kill;
 mod leaks;
 mod life;
 mod options;
+mod outage;
 mod pause;
 mod resources;
 #[path = "../support/rootfs.rs"]
