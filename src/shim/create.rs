@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use log::{info, warn};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::call::Caller;
@@ -55,10 +55,10 @@ pub struct Environment {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Told of everything that happens to a task.
+    pub activity: Rc<Notify>,
     /// The containerd namespace.
     pub namespace: Namespace,
-    /// Whether the OCI runtime's log is to have debug lines.
-    pub debug: bool,
 }
 
 /// A created task: where its commands go, init's pid, and the actor to run.
@@ -73,12 +73,11 @@ pub struct Created {
 
 /// The OCI runtime that `options` name, with its state directory for `namespace`.
 #[must_use]
-pub fn oci_runtime(options: &ShimOptions, namespace: &Namespace, debug: bool) -> OciRuntime {
+pub fn oci_runtime(options: &ShimOptions, namespace: &Namespace) -> OciRuntime {
     OciRuntime {
         binary: PathBuf::from(&options.binary_name),
         root: PathBuf::from(&options.root).join(namespace.as_str()),
         systemd_cgroup: options.systemd_cgroup,
-        debug,
     }
 }
 
@@ -94,10 +93,10 @@ pub async fn create(
         reaper,
         publisher,
         loggers,
+        activity,
         namespace,
-        debug,
     } = environment;
-    let runtime = oci_runtime(&request.options, &namespace, debug);
+    let runtime = oci_runtime(&request.options, &namespace);
     let bundle = Bundle::new(request.bundle.clone());
     record_runtime(&bundle, &runtime, &namespace).await?;
     let (sender, facts) = mpsc::unbounded_channel();
@@ -115,6 +114,7 @@ pub async fn create(
         options: request.options,
         publisher,
         loggers,
+        activity,
         journal,
         facts: sender,
     });

@@ -10,6 +10,7 @@
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ const CREATE_BOUND: usize = 16;
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 /// How long the callers may take to hang up after the answer to Shutdown.
 const HANG_UP_LIMIT: Duration = Duration::from_millis(500);
+/// How long nothing needs to have happened, at least, before freed memory is given back.
+const REST_DELAY: Duration = Duration::from_millis(500);
 /// How long a worker thread is kept for the next piece of work.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// Worker threads wait for disks and mounts only; more than a few would only wait together.
@@ -116,8 +119,8 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
         loggers: StoppingLoggersOfAll::default(),
+        activity: Rc::default(),
         namespace: args.namespace()?,
-        debug: args.debug,
     };
     let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
     let stay = Stay {
@@ -145,6 +148,7 @@ async fn serve(
             .map_err(io_error("listen for SIGCHLD"))?,
     ));
     drop(spawn_local(publisher.clone().run()));
+    drop(spawn_local(give_memory_back(environment.activity.clone())));
     let (creator, new_tasks) = mpsc::channel(CREATE_BOUND);
     let registry = Registry::default();
     drop(spawn_local(create_tasks(
@@ -217,8 +221,16 @@ async fn create_tasks(
                     answer(reply, Err(error));
                 }
             }
-            memory::trim_heap();
         }));
+    }
+}
+
+/// Gives freed memory back a moment after something has happened, and not before nothing does: a shim rests nearly always.
+async fn give_memory_back(activity: Rc<Notify>) {
+    loop {
+        activity.notified().await;
+        sleep(REST_DELAY).await;
+        memory::trim_heap();
     }
 }
 

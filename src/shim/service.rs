@@ -47,7 +47,7 @@ impl Service {
             what: "task",
             id: id.chars().take(MAX_ID_LEN).collect(),
         })?;
-        let commands = self.registry.commands(&id)?;
+        let commands = self.registry.commands(&id).await?;
         let gone = || ShimError::NotFound {
             what: "task",
             id: id.to_string(),

@@ -181,10 +181,10 @@ fn serve(
                 source,
             })?;
     }
-    let mut variables: Vec<(String, String)> = env::vars()
+    let mut variables: Vec<(OsString, OsString)> = env::vars_os()
         .filter(|(name, _)| name != "TTRPC_ADDRESS")
         .collect();
-    variables.push(("TTRPC_ADDRESS".to_owned(), params.ttrpc_address.clone()));
+    variables.push(("TTRPC_ADDRESS".into(), params.ttrpc_address.clone().into()));
     let server = Spawn {
         program: program.clone().into(),
         args: words,

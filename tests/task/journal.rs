@@ -81,10 +81,7 @@ fn a_shim_killed_after_the_record_and_before_the_event_takes_no_exit_with_it() {
     let at = answer.exited_at.unwrap();
     assert_eq!(
         (at.seconds, at.nanos),
-        (
-            exit.exited_at.seconds(),
-            exit.exited_at.subsec_nanos().try_into().unwrap()
-        )
+        (exit.exited_at.seconds(), exit.exited_at.subsec_nanos())
     );
     assert_eq!(said, "", "a known exit needs no excuse");
     nothing_left(&lab, &c);
@@ -123,10 +120,12 @@ fn whoever_is_told_of_an_exit_finds_it_on_disk() {
     }
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 #[test]
 fn a_journal_that_cannot_be_read_is_told_as_such_and_is_no_obstacle() {
     let lab = Lab::new();
-    let damage: [(&str, fn(&mut Vec<u8>), &str); 6] = [
+    let damage: [(&str, Damage, &str); 6] = [
         ("c1", |bytes| bytes.truncate(bytes.len() - 3), "no record"),
         ("c2", |bytes| bytes.truncate(5), "no record"),
         ("c3", |bytes| bytes.clear(), "no record"),

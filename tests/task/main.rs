@@ -14,6 +14,7 @@ mod events;
 mod events_away;
 mod exec;
 mod fifo;
+mod footprint;
 mod group;
 mod io;
 mod journal;

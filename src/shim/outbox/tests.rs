@@ -1,3 +1,5 @@
+//! The outbox against every mixture of events: order, and what goes first.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -123,7 +123,7 @@ fn command(program: &Program<'_>, further_fds: Vec<OwnedFd>) -> Spawn {
         args: program.args.iter().map(Into::into).collect(),
         environment: Environment::Only(
             variables
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .map(|(key, value)| (key.into(), value.into()))
                 .into(),
         ),
         further_fds,

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::call::Caller;
 use super::dump::TaskDump;
@@ -137,6 +137,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Told of every fact, so that memory can be given back when there are none.
+    pub activity: Rc<Notify>,
     /// Where exits are written.
     pub journal: Journal,
     /// Back to the actor. Unbounded, since every message answers one thing that is under way.
@@ -182,7 +184,10 @@ impl Task {
         while !matches!(self.init.state, State::Deleted(_)) {
             tokio::select! {
                 biased;
-                Some(fact) = facts.recv() => self.on_fact(fact),
+                Some(fact) = facts.recv() => {
+                    self.on_fact(fact);
+                    self.shared.activity.notify_one();
+                }
                 command = commands.recv(), if callers => match command {
                     Some(command) => self.on_command(command),
                     None => callers = false,

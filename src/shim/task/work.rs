@@ -26,12 +26,15 @@ use crate::shim::reaper::{Child, Exit};
 use crate::shim::rootfs;
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
+use crate::sys::spawn::Stream;
 use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
 
 /// How long an OCI runtime that has answered may take to hand over the terminal.
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the end of a task that was killed by its deletion may take to be seen.
 const KILLED_LIMIT: Duration = Duration::from_secs(5);
+/// How often an ended task looks whether its bundle is still there.
+const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the record of an exit that could not be written waits for its next attempt.
 const FIRST_RECORD_PAUSE: Duration = Duration::from_secs(1);
@@ -125,11 +128,7 @@ async fn run_restore(
 pub async fn start_process(
     shared: &Shared,
     command: &Command,
-    (stdin, stdout, stderr): (
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-    ),
+    (stdin, stdout, stderr): (Stream, Stream, Stream),
     pid_file: PathBuf,
     stdio: Option<&ProcessStdio>,
 ) -> Result<Child, ShimError> {
@@ -150,10 +149,18 @@ pub async fn start_process(
         .caller
         .reaper
         .adopt(read_pid(command.name(), pid_file)?, &start);
-    if let Some(stdio) = stdio {
-        stdio.attach_console(CONSOLE_LIMIT).await?;
+    let attached = match stdio {
+        Some(stdio) => stdio.attach_console(CONSOLE_LIMIT).await,
+        None => Ok(()),
+    };
+    match attached {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            // It runs already, and nobody would ever hear of it again.
+            drop(shared.caller.reaper.signal(child.pid, Signal::KILL));
+            Err(error.into())
+        }
     }
-    Ok(child)
 }
 
 /// Starts an exec.
@@ -225,6 +232,17 @@ async fn run_exec(
 pub async fn await_exit(shared: Rc<Shared>, key: Key, exit: oneshot::Receiver<Exit>) {
     if let Ok(exit) = exit.await {
         tell(&shared, Fact::Exited(key, exit));
+    }
+}
+
+/// Tells the actor when the bundle of the ended task is gone. containerd removes it after Delete; but a daemon that could
+/// not load the task has it cleaned up by the `delete` action, and never asks this shim again.
+pub async fn await_oblivion(shared: Rc<Shared>) {
+    while !shared.facts.is_closed() {
+        sleep(OBLIVION_INTERVAL).await;
+        if matches!(shared.caller.bundle.dir().try_exists(), Ok(false)) {
+            tell(&shared, Fact::Forgotten);
+        }
     }
 }
 
@@ -410,10 +428,7 @@ async fn run_delete(
     } else {
         DeleteMode::Ended
     };
-    let deleted = match simple(shared, Command::Delete(mode)).await {
-        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
-        other => other,
-    };
+    let deleted = call_delete(shared, mode).await;
     if let (Ok(()), Some(end)) = (&deleted, end)
         && timeout(KILLED_LIMIT, end).await.is_err()
     {
@@ -428,6 +443,23 @@ async fn run_delete(
     // From now on there is nothing that the `delete` action would have to clean up.
     remove_file(&shared.caller.bundle.runtime());
     Ok(())
+}
+
+/// Has the OCI runtime remove what it keeps of the container; what it does not know is removed.
+async fn call_delete(shared: &Shared, mode: DeleteMode) -> Result<(), ShimError> {
+    let mut deleted = simple(shared, Command::Delete(mode)).await;
+    // On cgroup v2 SIGKILL ends what is frozen, but the group stays frozen, which runc calls paused and does not delete
+    // (`libcontainer/container_linux.go`, `refreshState`). Not by force: that would signal init's pid, which is free.
+    if let (DeleteMode::Ended, Err(ShimError::Oci(error))) = (mode, &deleted)
+        && error.kind() == FailureKind::Other
+        && simple(shared, Command::Resume).await.is_ok()
+    {
+        deleted = simple(shared, Command::Delete(mode)).await;
+    }
+    match deleted {
+        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
+        other => other,
+    }
 }
 
 /// Closes what is left of an exec.
