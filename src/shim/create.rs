@@ -12,6 +12,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use super::call::Caller;
 use super::error::ShimError;
 use super::exit::Journal;
+use super::listener::Connections;
 use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::rootfs;
@@ -55,6 +56,8 @@ pub struct Environment {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Who is connected to this shim.
+    pub connections: Connections,
     /// Told of everything that happens to a task.
     pub activity: Rc<Notify>,
     /// The containerd namespace.
@@ -93,6 +96,7 @@ pub async fn create(
         reaper,
         publisher,
         loggers,
+        connections,
         activity,
         namespace,
     } = environment;
@@ -114,6 +118,7 @@ pub async fn create(
         options: request.options,
         publisher,
         loggers,
+        connections,
         activity,
         journal,
         facts: sender,
@@ -221,6 +226,8 @@ async fn open_stdio(
         name: "init",
         io_uid: shared.options.io_uid,
         io_gid: shared.options.io_gid,
+        attendance: shared.connections.attendance(),
+        spool_bytes: shared.options.log_spool_bytes,
     };
     Ok(ProcessStdio::open(request, context).await?)
 }

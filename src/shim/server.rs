@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use super::args::{Args, ArgsError};
 use super::create::{Environment, create};
 use super::error::chain;
+use super::idle::Stay;
 use super::listener::{Accepted, Connections};
 use super::publisher::Publisher;
 use super::reaper::Reaper;
@@ -72,12 +73,6 @@ pub enum ServerError {
     Ttrpc(#[from] ttrpc::Error),
 }
 
-/// What keeps a server without tasks: see [`idle`].
-struct Stay {
-    grouped: bool,
-    empty_limit: Option<Duration>,
-}
-
 fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Io { operation, source }
 }
@@ -119,12 +114,13 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
         loggers: StoppingLoggersOfAll::default(),
+        connections: Connections::default(),
         activity: Rc::default(),
         namespace: args.namespace()?,
     };
     let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
     let stay = Stay {
-        grouped,
+        group_of: grouped.then_some(bundle),
         empty_limit: args.idle_exit,
     };
     LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
@@ -141,6 +137,7 @@ async fn serve(
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     let loggers = environment.loggers.clone();
+    let connections = environment.connections.clone();
     drop(spawn_local(
         environment
             .reaper
@@ -159,11 +156,11 @@ async fn serve(
     let shutdown = Arc::new(Notify::new());
     let service = Arc::new(Service {
         registry: registry.clone(),
+        connections: connections.clone(),
         creator,
         shutdown: shutdown.clone(),
     });
     let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
-    let connections = Connections::default();
     let sources = dump::Sources {
         registry: registry.clone(),
         publisher: publisher.clone(),
@@ -183,7 +180,7 @@ async fn serve(
     tokio::select! {
         () = shutdown.notified() => {}
         () = told => {}
-        () = idle::wait_until_useless(registry, connections.clone(), stay.empty_limit), if !stay.grouped => {}
+        () = idle::wait_until_useless(registry, connections.clone(), stay) => {}
     }
     // First of all, so that whoever looks for the group's shim from now on starts another.
     if let Some(socket) = socket {

@@ -120,12 +120,13 @@ fn whoever_is_told_of_an_exit_finds_it_on_disk() {
     }
 }
 
-type Damage = fn(&mut Vec<u8>);
+/// What becomes of a journal's bytes.
+type Spoil = fn(&mut Vec<u8>);
 
 #[test]
 fn a_journal_that_cannot_be_read_is_told_as_such_and_is_no_obstacle() {
     let lab = Lab::new();
-    let damage: [(&str, Damage, &str); 6] = [
+    let damage: [(&str, Spoil, &str); 6] = [
         ("c1", |bytes| bytes.truncate(bytes.len() - 3), "no record"),
         ("c2", |bytes| bytes.truncate(5), "no record"),
         ("c3", |bytes| bytes.clear(), "no record"),

@@ -1,4 +1,4 @@
-//! The outbox against every mixture of events: order, and what goes first.
+//! The order that survives, and what is given up first.
 
 use proptest::prelude::*;
 

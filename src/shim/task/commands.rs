@@ -1,7 +1,9 @@
 //! What callers ask a task for. Nothing here waits: an answer is given at once, or by the work that is started.
 
 use super::process::{Pending, Process, answer};
-use super::{Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, role, work};
+use super::{
+    Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, deletion, role, work,
+};
 use crate::oci::command::KillScope;
 use crate::shim::dump::TaskDump;
 use crate::shim::error::ShimError;
@@ -149,18 +151,24 @@ impl Task {
             (Effect::CallPause, _) => self.spawn(work::pause(shared)),
             (Effect::CallResume, _) => self.spawn(work::resume(shared)),
             (Effect::CallDelete, None) => {
-                let work = work::DeleteInit {
+                let work = deletion::DeleteInit {
                     end: self.end_of_init(),
                     stdio: self.init.stdio.take(),
+                    cgroup: self.cgroup.clone(),
                 };
-                self.spawn(work::delete_init(shared, work));
+                self.spawn(deletion::delete_init(shared, work));
             }
             (Effect::CallDelete, Some(exec)) => {
                 let stdio = self
                     .execs
                     .get_mut(exec)
                     .and_then(|process| process.stdio.take());
-                self.spawn(work::delete_exec(shared, exec.clone(), stdio));
+                self.spawn(deletion::delete_exec(
+                    shared,
+                    exec.clone(),
+                    stdio,
+                    self.cgroup.clone(),
+                ));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@
 //! - [`process`]: what is kept of one process.
 //! - [`commands`]: what callers ask for.
 //! - [`facts`]: what happens, and what follows from it.
-//! - [`work`]: what runs beside the actor.
+//! - [`work`] and [`deletion`]: what runs beside the actor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use super::dump::TaskDump;
 use super::error::ShimError;
 use super::exit::Journal;
 use super::lifecycle::{Role, State};
+use super::listener::Connections;
 use super::publisher::Publisher;
 use super::stdio::{ChildStdio, StoppingLoggersOfAll};
 use crate::cgroup::{Cgroup, Metrics};
@@ -37,6 +38,7 @@ use crate::types::event::TaskIo;
 use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus};
 
 pub mod commands;
+pub mod deletion;
 pub mod facts;
 pub mod process;
 pub mod work;
@@ -137,6 +139,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Who is connected to this shim.
+    pub connections: Connections,
     /// Told of every fact, so that memory can be given back when there are none.
     pub activity: Rc<Notify>,
     /// Where exits are written.
