@@ -4,7 +4,7 @@
 //!            container                     shim                          outside
 //!   fd 0     pipe, read end  <---- pump <---- fifo (a writer is held)  <---- client
 //!   fd 1, 2  pipe, write end ----> pump ----> fifo (a reader is held)  ----> manager
-//!                            ----> pump ----> file, appended
+//!                            ----> pump ----> file, plain or in the CRI format
 //!                            ----------------------- fd 3, 4           ----> logging binary (both ends are held)
 //!   tty      slave           <-> master <-> pumps                      <---> as above; stdout only
 //! ```
@@ -35,7 +35,7 @@ use self::logger::Logger;
 use self::outputs::{Outputs, Target};
 pub use self::pumps::StdioCounters;
 use self::pumps::{OutputName, Pumps};
-use crate::logs::{Sink, Source};
+use crate::logs::{Log, Sink, Source};
 use crate::shim::reaper::Reaper;
 use crate::sys::pipe::Pipe;
 use crate::sys::pty;
@@ -163,6 +163,7 @@ pub struct ProcessStdio {
     _fifo_readers: Vec<OwnedFd>,
     /// So that a container that closes its output is not EOF to the logger while the container lives.
     logger_writers: RefCell<Vec<OwnedFd>>,
+    logs: Vec<Rc<Log>>,
     loggers: Vec<Logger>,
 }
 
@@ -191,6 +192,7 @@ impl ProcessStdio {
             stdin_writer: RefCell::new(stdin_writer),
             _fifo_readers: outputs.fifo_readers,
             logger_writers: RefCell::default(),
+            logs: outputs.logs,
             loggers: outputs.loggers,
         };
         let child = if stdio.terminal {
@@ -313,6 +315,27 @@ impl ProcessStdio {
             Console::None | Console::Awaited(_) => Ok(()),
             Console::Attached(master) => pty::resize(&**master, width, height),
         }
+    }
+
+    /// Goes on in new files where the old ones were renamed: after this nothing is written to those. A line that is
+    /// not ended is divided.
+    ///
+    /// # Errors
+    /// [`StdioOpenError::OpenFile`]; then no file is new, and the old ones are written on.
+    pub fn reopen_logs(&self) -> Result<(), StdioOpenError> {
+        let begin = |log: &Rc<Log>| {
+            log.begin_reopen()
+                .map_err(|source| StdioOpenError::OpenFile {
+                    path: log.path(),
+                    source,
+                })
+        };
+        // All are open before one is used.
+        let reopening = self.logs.iter().map(begin).collect::<Result<Vec<_>, _>>()?;
+        for log in reopening {
+            log.finish();
+        }
+        Ok(())
     }
 
     /// To be called when the process has ended: resolves when its output has ended and was delivered, or after `cap`
