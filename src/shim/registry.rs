@@ -93,6 +93,16 @@ impl Registry {
         }
     }
 
+    /// Where the commands of all tasks go.
+    #[must_use]
+    pub fn all(&self) -> Vec<mpsc::Sender<Command>> {
+        let task = |entry: &Entry| match entry {
+            Entry::Task(commands) => Some(commands.clone()),
+            Entry::Reserved => None,
+        };
+        self.entries().tasks.values().filter_map(task).collect()
+    }
+
     /// Takes no further task, if there is none: a server that is to end must not be given one any more. Tells whether.
     #[must_use]
     pub fn close(&self) -> bool {

@@ -32,7 +32,7 @@ use super::registry::Registry;
 use super::service::{NewTask, Service};
 use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
-use super::{idle, logger, methods};
+use super::{idle, logger, methods, reopen};
 use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
 
@@ -137,6 +137,9 @@ async fn serve(
     drop(spawn_local(publisher.clone().run()));
     let (creator, new_tasks) = mpsc::channel(CREATE_BOUND);
     let registry = Registry::default();
+    drop(spawn_local(
+        reopen::on_signal(registry.clone()).map_err(io_error("listen for SIGUSR2"))?,
+    ));
     drop(spawn_local(create_tasks(
         environment,
         registry.clone(),

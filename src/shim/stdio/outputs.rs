@@ -129,11 +129,11 @@ impl Outputs {
         } = uri
         {
             let program = Program {
-                program,
-                args,
+                program: program.clone(),
+                args: args.clone(),
                 ready: *ready,
-                container: cx.container,
-                namespace: cx.namespace,
+                container: cx.container.to_owned(),
+                namespace: cx.namespace.to_owned(),
             };
             let logger = Logger::start(program, inputs, cx.reaper, shared).await?;
             self.loggers.push(logger);

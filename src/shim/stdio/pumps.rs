@@ -34,6 +34,8 @@ pub struct StdioCounters {
     pub stdout: Moved,
     /// Out of it.
     pub stderr: Moved,
+    /// How often a logging binary was started again.
+    pub logger_restarts: u64,
 }
 
 /// What the pumps and their owner share.
@@ -44,6 +46,7 @@ pub(super) struct Shared {
     stdin: Flow,
     stdout: Flow,
     stderr: Flow,
+    logger_restarts: Cell<u64>,
     outputs_running: Cell<usize>,
     output_ended: Notify,
     stop_asked: Cell<bool>,
@@ -56,6 +59,10 @@ impl Shared {
             OutputName::Stdout => &self.stdout,
             OutputName::Stderr => &self.stderr,
         }
+    }
+
+    pub(super) fn count_logger_restart(&self) {
+        self.logger_restarts.update(|count| count.saturating_add(1));
     }
 
     /// How many output streams have not ended.
@@ -115,6 +122,7 @@ impl Pumps {
                 stdin: Flow::default(),
                 stdout: Flow::default(),
                 stderr: Flow::default(),
+                logger_restarts: Cell::new(0),
                 outputs_running: Cell::new(0),
                 output_ended: Notify::new(),
                 stop_asked: Cell::new(false),
@@ -129,6 +137,7 @@ impl Pumps {
             stdin: self.shared.stdin.get(),
             stdout: self.shared.stdout.get(),
             stderr: self.shared.stderr.get(),
+            logger_restarts: self.shared.logger_restarts.get(),
         }
     }
 
