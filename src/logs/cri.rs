@@ -145,6 +145,12 @@ impl Encoder {
         }
     }
 
+    /// Whether nothing is held.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Makes P records of what is held: the stream has ended, or the file is about to be replaced.
     pub fn finish(&mut self, batch: &mut Batch<'_>) {
         let held = std::mem::take(&mut self.held);

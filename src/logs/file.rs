@@ -63,7 +63,8 @@ impl Format {
     fn notice(self, stream: LogStream, incident: &Incident) -> Vec<u8> {
         let text = incident.text(stream.name());
         match self {
-            Self::Cri => cri::notice(stream, Timestamp::now(), &text),
+            // Of the last read that was lost, so that it is not after the records behind it.
+            Self::Cri => cri::notice(stream, incident.at, &text),
             Self::Plain => (text + "\n").into_bytes(),
         }
     }
@@ -88,6 +89,8 @@ pub struct LogFile {
     /// The rest of a record that the file took a part of.
     unfinished: Vec<u8>,
     unfinished_of: LogStream,
+    /// Of the last read of which something was to be written.
+    at: Timestamp,
     incidents: [Option<Incident>; 2],
     /// Below this size no rotation is tried: one has failed.
     patience: u64,
@@ -109,6 +112,7 @@ impl LogFile {
             at_line_start: true,
             unfinished: Vec::new(),
             unfinished_of: LogStream::Stdout,
+            at: Timestamp::from_unix_nanos(0),
             incidents: [None, None],
             patience: 0,
         };
@@ -162,8 +166,10 @@ impl LogFile {
         }
     }
 
-    /// Appends a batch (of whole records, in the CRI format), or what the file takes of it. Gives what was lost.
-    pub fn write(&mut self, stream: LogStream, mut batch: &[u8]) -> Loss {
+    /// Appends a batch (of whole records, in the CRI format) that was read at `at`, or what the file takes of it. Gives
+    /// what was lost.
+    pub fn write(&mut self, stream: LogStream, at: Timestamp, mut batch: &[u8]) -> Loss {
+        self.at = at;
         if self.owes()
             && let Err(error) = self.settle()
         {
@@ -277,11 +283,15 @@ impl LogFile {
             return lost;
         }
         match self.incidents.get_mut(stream.index()) {
-            Some(Some(incident)) => incident.lost.merge(lost),
+            Some(Some(incident)) => {
+                incident.lost.merge(lost);
+                incident.at = self.at;
+            }
             Some(place) => {
                 let path = self.path.display();
                 warn!(path:% = path, stream = stream.name(); "log file takes no bytes, they are dropped: {cause}");
-                *place = Some(Incident { lost, cause });
+                let at = self.at;
+                *place = Some(Incident { lost, at, cause });
             }
             None => {}
         }

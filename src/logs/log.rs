@@ -23,7 +23,7 @@ pub struct Log(RefCell<Inner>);
 #[derive(Debug)]
 struct Inner {
     file: LogFile,
-    format: Encoding,
+    encoding: Encoding,
     counted: [Counted; 2],
 }
 
@@ -85,7 +85,7 @@ impl Log {
         }
         Ok(Rc::new(Self(RefCell::new(Inner {
             file: LogFile::open(path, format, rotation)?,
-            format: encoding,
+            encoding,
             counted: Default::default(),
         }))))
     }
@@ -149,44 +149,49 @@ impl Drop for Reopening {
 
 impl Inner {
     fn take(&mut self, stream: LogStream, bytes: &[u8]) {
-        self.encode(stream, bytes.len(), bytes, |encoder, batch| {
-            encoder.push(bytes, Timestamp::now(), batch);
+        let at = Timestamp::now();
+        self.write(stream, at, bytes, |encoder, batch| {
+            encoder.push(bytes, at, batch);
         });
     }
 
     /// Writes what is held of `stream`.
     fn release(&mut self, stream: LogStream) {
-        self.encode(stream, 0, &[], Encoder::finish);
+        self.write(stream, Timestamp::now(), &[], Encoder::finish);
     }
 
-    fn encode(
+    /// Writes the bytes as they are, or the records that `encode` makes.
+    fn write(
         &mut self,
         stream: LogStream,
-        taken: usize,
+        at: Timestamp,
         plain: &[u8],
-        work: impl FnOnce(&mut Encoder, &mut Batch<'_>),
+        encode: impl FnOnce(&mut Encoder, &mut Batch<'_>),
     ) {
         let Self {
             file,
-            format,
+            encoding,
             counted,
         } = self;
         let Some(counted) = counted.get_mut(stream.index()) else {
             return;
         };
-        match format {
-            Encoding::Plain if taken == 0 => {}
-            Encoding::Plain => counted.add(taken, file.write(stream, plain).bytes),
+        match encoding {
+            Encoding::Plain if plain.is_empty() => {}
+            Encoding::Plain => counted.add(plain.len(), file.write(stream, at, plain).bytes),
             Encoding::Cri(encoders) => {
                 let Some(encoder) = encoders.get_mut(stream.index()) else {
                     return;
                 };
+                if plain.is_empty() && encoder.is_empty() {
+                    return;
+                }
                 let mut write = |records: &[u8], taken| {
-                    counted.add(taken, file.write(stream, records).bytes);
+                    counted.add(taken, file.write(stream, at, records).bytes);
                 };
                 buffer::with_records(|records| {
                     let mut batch = Batch::new(records, &mut write);
-                    work(encoder, &mut batch);
+                    encode(encoder, &mut batch);
                     batch.flush();
                 });
             }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::types::Timestamp;
+
 /// A count of what was taken from the container and lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loss {
@@ -31,6 +33,8 @@ impl Loss {
 pub struct Incident {
     /// How much.
     pub lost: Loss,
+    /// When the last of it was read.
+    pub at: Timestamp,
     /// Why, at first.
     pub cause: io::Error,
 }

@@ -103,7 +103,7 @@ impl StoppingLoggers {
         self.0.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until they have ended, 16 s at most.
+    /// Waits until they have ended, 18 s at most.
     pub async fn ended(self) {
         for task in self.0 {
             if let Err(error) = task.await {
@@ -125,7 +125,7 @@ impl StoppingLoggersOfAll {
         all.retain(|loggers| !loggers.is_finished());
     }
 
-    /// Waits until all have ended, 16 s at most.
+    /// Waits until all have ended, 18 s at most.
     pub async fn ended(&self) {
         // They were told at about the same time, so their deadlines run out together.
         let all = self.0.take();

@@ -103,7 +103,7 @@ impl Logger {
         Ok(logger)
     }
 
-    /// Closes its pipes and makes it end: the task that this returns has seen it end, and takes 16 s at most.
+    /// Closes its pipes and makes it end: the task that this returns has seen it end, and takes 18 s at most.
     pub(super) fn stop(self) -> JoinHandle<()> {
         drop(self.stop);
         self.task
@@ -203,10 +203,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut stop => {
-                    drop(self.inputs);
-                    return end(&self.program.program, child).await;
-                }
+                _ = &mut stop => return self.end(child).await,
                 exit = &mut child.exit => {
                     let status = exit.map_or(255, |exit| exit.record.status.get());
                     warn!(program:% = self.program.program.display(), status = status; "logging binary ended");
@@ -312,14 +309,17 @@ impl Keeper {
         }
     }
 
+    /// The container is gone: the logger reads what is left, and ends.
+    async fn end(self, child: Child) {
+        // Its exit is awaited with the pipes in hand: it may die before it has read everything.
+        if end(&self.program.program, child).await == Ended::ByItself {
+            self.end_dead().await;
+        }
+    }
+
     /// The container is gone while the logger is dead: one more reads what is left.
     async fn end_dead(mut self) {
-        let left = |input: &Option<OwnedFd>| {
-            let input = input.as_ref();
-            input.is_some_and(|input| pipe::unread(input).is_ok_and(|unread| unread > 0))
-        };
-        let unread = left(&self.inputs.stdout) || left(&self.inputs.stderr);
-        if unread
+        if self.has_unread()
             && let Restart::After(_) = self.may_restart()
             && let Some((child, _ready)) = self.restart()
         {
@@ -327,9 +327,29 @@ impl Keeper {
             end(&self.program.program, child).await;
         }
     }
+
+    /// Whether something is left that nobody reads.
+    fn has_unread(&self) -> bool {
+        [&self.inputs.stdout, &self.inputs.stderr]
+            .into_iter()
+            .flatten()
+            .any(|input| {
+                pipe::unread(input).is_ok_and(|unread| unread > 0)
+                    && !pipe::read_by_a_child(input).is_ok_and(|reads| reads)
+            })
+    }
 }
 
-async fn end(program: &Path, mut child: Child) {
+/// How a logger ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// At the end of its input, or whenever it liked.
+    ByItself,
+    /// Since it had to, or not at all.
+    Otherwise,
+}
+
+async fn end(program: &Path, mut child: Child) -> Ended {
     let steps = [
         (None, EOF_GRACE),
         (Some(Signal::SIGTERM), TERM_GRACE),
@@ -344,8 +364,9 @@ async fn end(program: &Path, mut child: Child) {
             warn!(program:% = program.display(), pid = child.pid.get(); "logging binary: {signal}: {error}");
         }
         if timeout(grace, &mut child.exit).await.is_ok() {
-            return;
+            return signal.map_or(Ended::ByItself, |_| Ended::Otherwise);
         }
     }
     error!(program:% = program.display(), pid = child.pid.get(); "logging binary does not end");
+    Ended::Otherwise
 }
