@@ -11,7 +11,7 @@ SHIM := $(TARGET_DIR)/release/containerd-shim-outlive-v2
 CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.toml runtimeclass.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help build install uninstall check test test-guest demo clean
+.PHONY: help build install uninstall check test test-guest footprint demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,10 @@ test: build ## every test: with runc on containerd 1.6, 1.7 and 2.x, with crun, 
 
 test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
 	@tests/guest/test.sh $(SHIM) $(ARGS)
+
+footprint: build ## print the size of the binary and the memory of a resting shim (root)
+	@tests/setup/packages.sh containerd runc busybox-static
+	@OUTLIVE_SHIM=$(SHIM) cargo test --locked --quiet --test task footprint -- --nocapture
 
 demo: build ## kill -9 containerd under two containers, and see what is left of them (root)
 	@tests/setup/packages.sh containerd runc busybox-static

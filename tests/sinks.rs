@@ -31,7 +31,10 @@ fn text(kind: &str, path: &Path, name: &str) -> String {
 }
 
 async fn finished(stdio: ProcessStdio) {
-    assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+    assert_eq!(
+        stdio.drained(DRAIN_CAP, || false).await,
+        Drained::Everything
+    );
     stdio.close().await.ended().await;
 }
 
@@ -481,7 +484,10 @@ fn a_killed_logger_is_started_again_on_the_same_pipe() {
             .await;
         }
         process.exit.await.unwrap();
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         until("the logger has all of it", || {
             let log = read(&log);
             let last = log.lines().last().unwrap_or_default();

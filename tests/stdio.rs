@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use outlive::logs::Attendance;
 use outlive::shim::reaper::{Child, Reaper};
 use outlive::shim::stdio::{
     ChildStdio, DRAIN_CAP, Drained, ProcessStdio, StdioContext, StdioOpenError,
@@ -18,6 +19,7 @@ use outlive::shim::stdio::{
 use outlive::sys::fdpass;
 use outlive::sys::spawn::{Spawn, Stream};
 use outlive::types::Stdio;
+use tokio::sync::watch;
 
 /// Longer than anything here takes, and a failure instead of a hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -58,6 +60,13 @@ impl Bundle {
             name: "init",
             io_uid: 0,
             io_gid: 0,
+            // A manager, always.
+            attendance: watch::channel(Attendance {
+                connections: 1,
+                absences: 0,
+            })
+            .1,
+            spool_bytes: 1 << 20,
         };
         ProcessStdio::open(stdio, context).await
     }
@@ -180,7 +189,10 @@ fn a_hundred_megabytes_survive_a_manager_that_goes_and_comes_back() {
         let got = joined(reader).await;
         assert!(got == sent, "{} of {} bytes, or others", got.len(), LENGTH);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         let moved = stdio.counters().stdout;
         assert_eq!((moved.moved, moved.dropped), (LENGTH as u64, 0));
         stdio.close().await.ended().await;
@@ -219,7 +231,10 @@ fn what_was_written_before_the_exit_is_there_for_a_reader_that_comes_after_it() 
         let (stdio, child) = bundle.open(&stdio("", &out, &err)).await.unwrap();
         let process = bundle.sh("echo last words; echo of it >&2; exit 7", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 7);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         assert_eq!(joined(read_all(&out)).await, b"last words\n");
         assert_eq!(joined(read_all(&err)).await, b"of it\n");
         stdio.close().await.ended().await;
@@ -292,7 +307,10 @@ fn stdout_and_stderr_share_a_file_that_is_made_with_its_directories_and_appended
             let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
             let process = bundle.sh("echo out; echo err >&2", child);
             process.exit.await.unwrap();
-            assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+            assert_eq!(
+                stdio.drained(DRAIN_CAP, || false).await,
+                Drained::Everything
+            );
             let counters = stdio.counters();
             assert_eq!((counters.stdout.moved, counters.stderr.moved), (4, 4));
             stdio.close().await.ended().await;
@@ -331,7 +349,10 @@ fn a_full_disk_stops_neither_the_container_nor_the_log() {
         log.unwrap().set_len(0).unwrap();
         joined(thread::spawn(|| fs::write(go, "room again\n").unwrap())).await;
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         let missing = 1_000_000 - (64 << 10);
         let expected = format!(
             "\noutlive: {missing} bytes of stdout in 0 lines are missing here: \
@@ -381,7 +402,10 @@ fn a_logging_binary_gets_both_streams_its_arguments_and_its_eof() {
         let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
         let process = bundle.sh("echo out; echo err >&2; exit 3", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 3);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         stdio.close().await.ended().await;
         assert_eq!(bundle.text("args"), "tag a b flag\n");
         let environment = bundle.text("environment");
@@ -406,7 +430,7 @@ fn a_binary_and_a_fifo_serve_one_process() {
         let process = bundle.sh("echo out; echo err >&2", child);
         assert_eq!(joined(read_all(&out)).await, b"out\n");
         process.exit.await.unwrap();
-        stdio.drained(DRAIN_CAP).await;
+        stdio.drained(DRAIN_CAP, || false).await;
         stdio.close().await.ended().await;
         assert_eq!(bundle.text("logged-out"), "");
         assert_eq!(bundle.text("logged-err"), "err\n");
@@ -507,7 +531,10 @@ fn without_any_stdio_nothing_is_held() {
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         stdio.attach_console(DRAIN_CAP).await.unwrap();
         stdio.resize(80, 24).unwrap();
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         stdio.close().await.ended().await;
     });
 }
@@ -520,7 +547,7 @@ fn a_grandchild_that_keeps_the_output_open_is_waited_for_until_the_cap() {
         let process = bundle.sh("sleep 300 & echo $! > grandchild; echo said", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         let reader = read_all(&out);
-        let drained = stdio.drained(Duration::from_millis(200)).await;
+        let drained = stdio.drained(Duration::from_millis(200), || false).await;
         assert_eq!(drained, Drained::CapReached { streams: 1 });
         assert_eq!(joined(reader).await, b"said\n", "and the reader's EOF");
         stdio.close().await.ended().await;
@@ -579,7 +606,10 @@ fn a_terminal_is_received_resized_and_carries_both_ways() {
         let reader = read_all(&out);
         fs::write(&stdin, "typed\n").unwrap();
         assert_eq!(process.exit.await.unwrap().record.status.get(), 5);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         let said = String::from_utf8(joined(reader).await).unwrap();
         for wanted in ["45 123\r\n", "typed\r\n", "got typed\r\n"] {
             assert!(said.contains(wanted), "{said:?}");
@@ -619,7 +649,10 @@ fn a_flood_through_a_terminal_loses_nothing_in_either_direction() {
             fs::write(&stdin, sent).unwrap();
         });
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         let (said, rest) = joined(reader).await;
         assert_eq!(&said, b"ready\n");
         assert!(rest == text, "{} of {} bytes", rest.len(), text.len());

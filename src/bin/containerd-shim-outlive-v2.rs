@@ -14,14 +14,20 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         },
         Err(error) => {
-            eprintln!("containerd-shim-outlive-v2: {}", chain(error.as_ref()));
+            // Whoever started this may have closed its end; there is nobody left to tell then.
+            let message = format!("containerd-shim-outlive-v2: {}\n", chain(error.as_ref()));
+            drop(std::io::stderr().write_all(message.as_bytes()));
             ExitCode::FAILURE
         }
     }
 }
 
 fn run() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let args = Args::parse(std::env::args().skip(1))?;
+    let words = std::env::args_os().skip(1).map(|word| {
+        word.into_string()
+            .map_err(|word| format!("argument {word:?} is not UTF-8"))
+    });
+    let args = Args::parse(words.collect::<Result<Vec<_>, _>>()?)?;
     Ok(match args.action {
         Action::Version => format!(
             "containerd-shim-outlive-v2:\n  Version:  {}\n",

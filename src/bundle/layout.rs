@@ -14,6 +14,7 @@
 //!   runtime              how the container was made: [`super::runtime`]
 //!   exits                who exited, and how: [`super::exit_journal`]
 //!   criu-dump.log        why a checkpoint failed                   the shim
+//!   work/.NAME.spool     output that waits for a reader; it has this name for a moment only
 //! ```
 //!
 //! The Go shim calls an exec's pid file `ID.pid`, where an exec called `init` overwrites init's.
@@ -70,6 +71,8 @@ impl Bundle {
         exits = "exits";
         /// The log of a checkpoint that failed.
         checkpoint_log = "criu-dump.log";
+        /// containerd's directory for large files.
+        work = "work";
         /// CRIU's directory, in containerd's own for large files.
         criu_work = "work/criu-work";
     }

@@ -30,6 +30,10 @@ pub const DEFAULT_OCI_ROOT: &str = "/run/containerd/runc";
 const DEFAULT_OCI_BINARY: &str = "runc";
 const DEFAULT_OCI_TIMEOUT_SECONDS: u64 = 300;
 const DEFAULT_DRAIN_SECONDS: u64 = 10;
+const DEFAULT_IDLE_EXIT_SECONDS: u64 = 600;
+const DEFAULT_LOG_SPOOL_BYTES: u64 = 64 << 20;
+/// Keeps the sums of a few of them far from the end of a file offset.
+const MAX_LOG_SPOOL_BYTES: u64 = 1 << 50;
 const MAX_CONFIG_LEN: u64 = 1 << 20;
 
 /// Why options cannot be used.
@@ -116,6 +120,11 @@ pub struct ShimOptions {
     pub oci_timeout_seconds: u64,
     /// How long the output of a dead process is read on while somebody holds its pipe.
     pub drain_seconds: u64,
+    /// How long a shim without a task waits for one before it leaves; 0 for ever. Taken from the options of `start`.
+    pub idle_exit_seconds: u64,
+    /// How much of each output stream that goes to a fifo is kept in a file while that is full and no manager is there;
+    /// 0: nothing, and the container waits.
+    pub log_spool_bytes: u64,
     /// What containerd's CRI plugin leaves in the table; of no meaning here.
     #[serde(rename = "TypeUrl", alias = "type_url")]
     pub(crate) type_url: String,
@@ -136,6 +145,8 @@ impl Default for ShimOptions {
             criu_work_path: String::new(),
             oci_timeout_seconds: DEFAULT_OCI_TIMEOUT_SECONDS,
             drain_seconds: DEFAULT_DRAIN_SECONDS,
+            idle_exit_seconds: DEFAULT_IDLE_EXIT_SECONDS,
+            log_spool_bytes: DEFAULT_LOG_SPOOL_BYTES,
             type_url: String::new(),
         }
     }
@@ -265,6 +276,18 @@ impl ShimOptions {
                 reason: "must be at most 86400",
             });
         }
+        if self.idle_exit_seconds > 31_536_000 {
+            return Err(OptionsError::Value {
+                key: "idle_exit_seconds",
+                reason: "must be at most 31536000",
+            });
+        }
+        if self.log_spool_bytes > MAX_LOG_SPOOL_BYTES {
+            return Err(OptionsError::Value {
+                key: "log_spool_bytes",
+                reason: "must be at most 2^50",
+            });
+        }
         Ok(self)
     }
 
@@ -272,6 +295,15 @@ impl ShimOptions {
     #[must_use]
     pub const fn oci_timeout(&self) -> Duration {
         Duration::from_secs(self.oci_timeout_seconds)
+    }
+
+    /// [`ShimOptions::idle_exit_seconds`]; `None` for ever.
+    #[must_use]
+    pub const fn idle_exit(&self) -> Option<Duration> {
+        match self.idle_exit_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
     }
 
     /// [`ShimOptions::drain_seconds`].
@@ -435,6 +467,7 @@ mod tests {
             "root='relative'",
             "oci_timeout_seconds=0",
             "oci_timeout_seconds=-1",
+            "idle_exit_seconds=31536001",
             "io_uid='x'",
             "= =",
         ] {

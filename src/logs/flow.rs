@@ -7,6 +7,9 @@ use std::cell::Cell;
 pub struct Flow {
     moved: Cell<u64>,
     dropped: Cell<u64>,
+    spooled: Cell<u64>,
+    spool_full: Cell<u64>,
+    held: Cell<bool>,
 }
 
 /// A count as it was when it was asked for, in bytes.
@@ -16,6 +19,10 @@ pub struct Moved {
     pub moved: u64,
     /// Taken from the container so that it does not block, and lost.
     pub dropped: u64,
+    /// Kept in the spool for a while: part of `moved` once it was replayed.
+    pub spooled: u64,
+    /// How often the spool had no room left, so that the container had to wait; a number, not bytes.
+    pub spool_full: u64,
 }
 
 impl Flow {
@@ -23,8 +30,27 @@ impl Flow {
         add(&self.moved, bytes);
     }
 
-    pub(super) fn count_dropped(&self, bytes: usize) {
+    /// To be told of bytes that were lost.
+    pub fn count_dropped(&self, bytes: usize) {
         add(&self.dropped, bytes);
+    }
+
+    pub(super) fn count_spooled(&self, bytes: usize) {
+        add(&self.spooled, bytes);
+    }
+
+    pub(super) fn count_spool_full(&self) {
+        add(&self.spool_full, 1);
+    }
+
+    pub(super) fn set_held(&self, held: bool) {
+        self.held.set(held);
+    }
+
+    /// Whether the source may have bytes that wait for the sink.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.get()
     }
 
     /// The count now.
@@ -33,6 +59,8 @@ impl Flow {
         Moved {
             moved: self.moved.get(),
             dropped: self.dropped.get(),
+            spooled: self.spooled.get(),
+            spool_full: self.spool_full.get(),
         }
     }
 }

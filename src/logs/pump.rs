@@ -66,12 +66,12 @@ pub async fn discard(source: &Source, flow: &Flow) -> End {
 const BATCHES_A_TURN: u8 = 16;
 
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     batches: u8,
 }
 
 impl Turn {
-    async fn batch_done(&mut self) {
+    pub(super) async fn batch_done(&mut self) {
         self.batches += 1;
         if self.batches >= BATCHES_A_TURN {
             self.batches = 0;
@@ -206,6 +206,6 @@ async fn deliver(sink: &Watched, mut rest: &[u8], flow: &Flow) -> io::Result<()>
     Ok(())
 }
 
-fn would_block(error: &io::Error) -> bool {
+pub(super) fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

@@ -31,8 +31,6 @@ pub struct OciRuntime {
     pub root: PathBuf,
     /// Whether cgroups are made by systemd.
     pub systemd_cgroup: bool,
-    /// Whether the runtime's log has debug lines.
-    pub debug: bool,
 }
 
 /// The streams of a call.
@@ -94,7 +92,6 @@ impl OciRuntime {
             "json".into(),
         ]);
         args.extend(self.systemd_cgroup.then(|| "--systemd-cgroup".into()));
-        args.extend(self.debug.then(|| "--debug".into()));
         args.extend(command.argv(id));
         let (stdin, stdout, stderr, output) = match stdio {
             CallStdio::Process {
@@ -275,7 +272,6 @@ mod tests {
             binary: binary.into(),
             root: root.join("none"),
             systemd_cgroup: false,
-            debug: false,
         };
         let id = ContainerId::new("unknown").unwrap();
         let (spawn, call) = runtime.prepare(command, &id, &root, stdio).unwrap();

@@ -1,7 +1,9 @@
 //! The command line that containerd runs a shim with (`pkg/shim/shim.go`): Go-style flags, then an action.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::config::ShimOptions;
 use crate::types::{ContainerId, IdError, Namespace};
 
 /// Why a command line cannot be served.
@@ -13,6 +15,14 @@ pub enum ArgsError {
     /// A flag that needs a value, and the command line ends.
     #[error("flag -{0} needs a value")]
     NoValue(&'static str),
+    /// A flag whose value is no number.
+    #[error("flag -{flag}: {value:?} is no number")]
+    Number {
+        /// Which.
+        flag: &'static str,
+        /// What it has.
+        value: String,
+    },
     /// A word after the flags that is no action.
     #[error("unknown action {0:?}: start and delete are known")]
     UnknownAction(String),
@@ -61,6 +71,9 @@ pub struct Args {
     pub socket: String,
     /// `-debug`: log more.
     pub debug: bool,
+    /// `-idle-exit-seconds`: how long the server may be without tasks; `None` (0) for ever. Our own: `start` has the
+    /// options, and the server gets them with a Create only, which may never come.
+    pub idle_exit: Option<Duration>,
 }
 
 impl Args {
@@ -78,6 +91,7 @@ impl Args {
             bundle: None,
             socket: String::new(),
             debug: false,
+            idle_exit: ShimOptions::default().idle_exit(),
         };
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
@@ -113,6 +127,9 @@ impl Args {
                 "publish-binary" => args.publish_binary = value("publish-binary")?,
                 "bundle" => args.bundle = Some(value("bundle")?.into()),
                 "socket" => args.socket = value("socket")?,
+                "idle-exit-seconds" => {
+                    args.idle_exit = seconds("idle-exit-seconds", value("idle-exit-seconds")?)?
+                }
                 // The Go shim's profiling socket; there is nothing to serve on it.
                 "debug-socket" => drop(value("debug-socket")?),
                 _ => return Err(ArgsError::UnknownFlag(word)),
@@ -141,6 +158,15 @@ impl Args {
     /// [`ArgsError::Id`].
     pub fn id(&self) -> Result<ContainerId, ArgsError> {
         ContainerId::new(&self.id).map_err(|source| ArgsError::Id { flag: "id", source })
+    }
+}
+
+/// A number of seconds, where 0 stands for no limit.
+fn seconds(flag: &'static str, value: String) -> Result<Option<Duration>, ArgsError> {
+    match value.parse() {
+        Ok(0) => Ok(None),
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Err(_) => Err(ArgsError::Number { flag, value }),
     }
 }
 
@@ -177,6 +203,13 @@ mod tests {
                 .action,
             Action::Serve
         );
+        let idle = |line| parse(line).unwrap().idle_exit;
+        assert_eq!(idle("-id c"), Some(Duration::from_secs(600)));
+        assert_eq!(
+            idle("-idle-exit-seconds 7 -id c"),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(idle("-idle-exit-seconds=0 -id c"), None);
         assert_eq!(parse("-info").unwrap().action, Action::Info);
         assert_eq!(parse("-v").unwrap().action, Action::Version);
         assert!(!parse("-debug=false start").unwrap().debug);
@@ -188,6 +221,10 @@ mod tests {
             parse("-nope start"),
             Err(ArgsError::UnknownFlag("-nope".into()))
         );
+        assert!(matches!(
+            parse("-idle-exit-seconds x"),
+            Err(ArgsError::Number { .. })
+        ));
         assert_eq!(parse("-id"), Err(ArgsError::NoValue("id")));
         assert_eq!(
             parse("-id c stop"),

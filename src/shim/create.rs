@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use log::{info, warn};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::call::Caller;
 use super::error::ShimError;
 use super::exit::Journal;
+use super::listener::Connections;
 use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::rootfs;
@@ -55,10 +56,12 @@ pub struct Environment {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Who is connected to this shim.
+    pub connections: Connections,
+    /// Told of everything that happens to a task.
+    pub activity: Rc<Notify>,
     /// The containerd namespace.
     pub namespace: Namespace,
-    /// Whether the OCI runtime's log is to have debug lines.
-    pub debug: bool,
 }
 
 /// A created task: where its commands go, init's pid, and the actor to run.
@@ -73,12 +76,11 @@ pub struct Created {
 
 /// The OCI runtime that `options` name, with its state directory for `namespace`.
 #[must_use]
-pub fn oci_runtime(options: &ShimOptions, namespace: &Namespace, debug: bool) -> OciRuntime {
+pub fn oci_runtime(options: &ShimOptions, namespace: &Namespace) -> OciRuntime {
     OciRuntime {
         binary: PathBuf::from(&options.binary_name),
         root: PathBuf::from(&options.root).join(namespace.as_str()),
         systemd_cgroup: options.systemd_cgroup,
-        debug,
     }
 }
 
@@ -94,10 +96,11 @@ pub async fn create(
         reaper,
         publisher,
         loggers,
+        connections,
+        activity,
         namespace,
-        debug,
     } = environment;
-    let runtime = oci_runtime(&request.options, &namespace, debug);
+    let runtime = oci_runtime(&request.options, &namespace);
     let bundle = Bundle::new(request.bundle.clone());
     record_runtime(&bundle, &runtime, &namespace).await?;
     let (sender, facts) = mpsc::unbounded_channel();
@@ -115,6 +118,8 @@ pub async fn create(
         options: request.options,
         publisher,
         loggers,
+        connections,
+        activity,
         journal,
         facts: sender,
     });
@@ -176,7 +181,8 @@ pub async fn create(
     })
 }
 
-/// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead.
+/// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead. Exits of
+/// a task that was in the bundle before are forgotten.
 async fn record_runtime(
     bundle: &Bundle,
     oci: &OciRuntime,
@@ -189,7 +195,15 @@ async fn record_runtime(
         systemd_cgroup: oci.systemd_cgroup,
     };
     let (path, bundle) = (bundle.runtime(), bundle.clone());
-    let written = spawn_blocking(move || runtime::write(&bundle, &record)).await;
+    let write = move || {
+        // Of a task that was deleted: its exit is not this one's.
+        match std::fs::remove_file(bundle.exits()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        runtime::write(&bundle, &record)
+    };
+    let written = spawn_blocking(write).await;
     let written = written.map_err(|_| ShimError::Worker {
         operation: "record the OCI runtime",
     })?;
@@ -212,6 +226,8 @@ async fn open_stdio(
         name: "init",
         io_uid: shared.options.io_uid,
         io_gid: shared.options.io_gid,
+        attendance: shared.connections.attendance(),
+        spool_bytes: shared.options.log_spool_bytes,
     };
     Ok(ProcessStdio::open(request, context).await?)
 }

@@ -1,12 +1,15 @@
 //! The `delete` action: containerd runs it when a shim is dead or does not answer, to be rid of what it leaves.
 //!
 //! It works from the bundle alone: the runtime record tells which OCI runtime keeps the container, the exit journal how
-//! init ended. Only an exit that nobody has recorded is told as 137: then init was alive, and was killed here and now.
+//! init ended. Only an exit that nobody has recorded is told as 137, as containerd's own shim always does: init was
+//! alive and was killed here and now; or it died after its shim, or its record cannot be read, and nobody knows. Which of
+//! these it was is said on stderr, and containerd logs that.
+//!
 //! Where the dead shim served a group, containerd asks for its leader alone; the others are cleaned up along with it.
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use super::args::{Args, ArgsError};
 use super::convert;
 use super::create::oci_runtime;
 use super::error::chain;
+use crate::bundle::exit_journal::Tail;
 use crate::bundle::layout::Bundle;
 use crate::bundle::{Read, endpoint, exit_journal, runtime};
 use crate::config::ShimOptions;
@@ -24,8 +28,10 @@ use crate::oci::command::DeleteMode;
 use crate::oci::driver::CallStdio;
 use crate::oci::{Command, FailureKind, OciError, OciRuntime};
 use crate::sys::socket::{self, Presence};
-use crate::sys::{file, mount};
-use crate::types::{ContainerId, ExitRecord, ExitStatus, Namespace, Pid, Timestamp};
+use crate::sys::{file, mount, proc};
+use crate::types::{
+    ContainerId, ExitRecord, ExitStatus, Namespace, Pid, ProcessIdentity, Timestamp,
+};
 
 /// containerd waits five seconds for the whole action.
 const OCI_LIMIT: Duration = Duration::from_secs(4);
@@ -86,8 +92,11 @@ struct End {
 fn clean(bundle: &Bundle, namespace: &Namespace, id: &ContainerId) -> End {
     // Read before the container is deleted: what is not recorded by now ends by our hand.
     let recorded = recorded_exit(bundle);
-    if let Some(runtime) = runtime_of(bundle, namespace) {
-        match delete_container(&runtime, id, bundle.dir()) {
+    let pid = init_pid(bundle);
+    let alive = pid.and_then(|pid| proc::running(pid).ok());
+    let runtime = runtime_of(bundle, namespace);
+    if let Some(runtime) = &runtime {
+        match delete_container(runtime, id, bundle.dir()) {
             Err(error) if error.kind() != FailureKind::NoSuchContainer => {
                 complain("delete the container", &error);
             }
@@ -97,17 +106,37 @@ fn clean(bundle: &Bundle, namespace: &Namespace, id: &ContainerId) -> End {
     if let Err(error) = mount::unmount_tree(&bundle.rootfs()) {
         complain("unmount", &error);
     }
-    match recorded {
-        Some(exit) => End {
+    if let Some(exit) = recorded {
+        return End {
             pid: Some(exit.pid),
             status: exit.status,
             exited_at: exit.exited_at,
-        },
-        None => End {
-            pid: init_pid(bundle),
-            status: ExitStatus::KILLED,
-            exited_at: Timestamp::now(),
-        },
+        };
+    }
+    // Where there is no record of a runtime, no task was created, or it was deleted: nothing needs to be explained.
+    if let (Some(_), Some(pid)) = (runtime, pid) {
+        explain_invented_exit(id, pid, alive);
+    }
+    End {
+        pid,
+        status: ExitStatus::KILLED,
+        exited_at: Timestamp::now(),
+    }
+}
+
+/// Says on stderr what 137 stands for, where no exit was recorded; `was` is init as it ran before the container was
+/// deleted.
+fn explain_invented_exit(id: &ContainerId, pid: Pid, was: Option<ProcessIdentity>) {
+    match was {
+        None => eprintln!(
+            "{id}: process {pid} was dead already and no exit of it is recorded: its exit status is not known, 137 is given"
+        ),
+        Some(was) if proc::running(pid).is_ok_and(|is| is == was) => {
+            eprintln!(
+                "{id}: process {pid} had no shim any more and could not be killed: it still runs"
+            )
+        }
+        Some(_) => eprintln!("{id}: process {pid} had no shim any more and was killed"),
     }
 }
 
@@ -129,12 +158,11 @@ fn runtime_of(bundle: &Bundle, namespace: &Namespace) -> Option<OciRuntime> {
             binary: record.binary,
             root: record.root,
             systemd_cgroup: record.systemd_cgroup,
-            debug: false,
         }),
         Read::Absent => None,
         Read::Corrupt(path, reason) => {
             complain(&format!("read {path:?}"), &reason);
-            Some(oci_runtime(&ShimOptions::default(), namespace, false))
+            Some(oci_runtime(&ShimOptions::default(), namespace))
         }
     }
 }
@@ -142,15 +170,24 @@ fn runtime_of(bundle: &Bundle, namespace: &Namespace) -> Option<OciRuntime> {
 /// Init's last recorded exit.
 fn recorded_exit(bundle: &Bundle) -> Option<ExitRecord> {
     match exit_journal::read(&bundle.exits()) {
-        Read::Found(exits) => exits
-            .entries
-            .iter()
-            .rev()
-            .find(|entry| entry.exec.is_none())
-            .map(|entry| entry.record()),
+        Read::Found(exits) => {
+            if exits.tail == Tail::Torn {
+                eprintln!(
+                    "the exit journal {:?} ends with what is no record; the {} before it are whole",
+                    bundle.exits(),
+                    exits.entries.len()
+                );
+            }
+            let init = exits
+                .entries
+                .iter()
+                .rev()
+                .find(|entry| entry.exec.is_none());
+            init.map(|entry| entry.record())
+        }
         Read::Absent => None,
         Read::Corrupt(path, reason) => {
-            complain(&format!("read {path:?}"), &reason);
+            complain(&format!("read the exit journal {path:?}"), &reason);
             None
         }
     }
@@ -211,5 +248,6 @@ fn remove_dead_socket(bundle: &Bundle) {
 }
 
 fn complain(operation: &str, error: &dyn std::error::Error) {
-    eprintln!("{operation}: {}", chain(error));
+    // A closed stderr must not keep the rest from being cleaned up.
+    drop(writeln!(io::stderr(), "{operation}: {}", chain(error)));
 }

@@ -49,7 +49,7 @@ pub fn run() -> Result<Vec<u8>, InfoError> {
     let any = Any::parse_from_bytes(&input)?;
     let sent = Some(any).filter(|any| !any.type_url.is_empty());
     let options = ShimOptions::from_any(sent.as_ref())?;
-    let runtime = oci_runtime(&options, &Namespace::new("info")?, false);
+    let runtime = oci_runtime(&options, &Namespace::new("info")?);
     let id = ContainerId::new("info")?;
     let (spawn, call) =
         runtime.prepare(&Command::Features, &id, Path::new("/"), CallStdio::Captured)?;

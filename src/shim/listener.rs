@@ -10,6 +10,9 @@ use futures_core::Stream;
 use log::warn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use crate::logs::Attendance;
 
 /// How many connections there are and were; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -17,21 +20,54 @@ pub struct Connections(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    open: AtomicUsize,
+    open: watch::Sender<Attendance>,
     lost: AtomicUsize,
+    lost_at_change: AtomicUsize,
 }
 
 impl Connections {
     /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.open.load(Ordering::Relaxed) == 0
+        self.0.open.borrow().connections == 0
     }
 
     /// How many were closed so far.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a call changes something.
+    pub fn changes(&self) {
+        let lost = self.0.lost.load(Ordering::Relaxed);
+        self.0.lost_at_change.store(lost, Ordering::Relaxed);
+    }
+
+    /// Whether one was closed since a call last changed something: perhaps its caller's.
+    #[must_use]
+    pub fn lost_since_change(&self) -> bool {
+        self.0.lost.load(Ordering::Relaxed) != self.0.lost_at_change.load(Ordering::Relaxed)
+    }
+
+    /// Tells of every change. A manager that is stopped (SIGSTOP) keeps its connection, and so counts as there.
+    #[must_use]
+    pub fn attendance(&self) -> watch::Receiver<Attendance> {
+        self.0.open.subscribe()
+    }
+
+    fn opened(&self) {
+        self.0.open.send_modify(|now| now.connections += 1);
+    }
+
+    fn closed(&self) {
+        self.0.open.send_modify(|now| {
+            now.connections = now.connections.saturating_sub(1);
+            if now.connections == 0 {
+                now.absences += 1;
+            }
+        });
+        self.0.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -67,7 +103,7 @@ impl Stream for Accepted {
             // unix(7), SO_PEERCRED: the credentials at the time of connect(2).
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == self.owner => {
-                    self.connections.0.open.fetch_add(1, Ordering::Relaxed);
+                    self.connections.opened();
                     return Poll::Ready(Some(Ok(Counted {
                         stream,
                         connections: self.connections.clone(),
@@ -88,8 +124,7 @@ pub struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.connections.0.lost.fetch_add(1, Ordering::Relaxed);
+        self.connections.closed();
     }
 }
 

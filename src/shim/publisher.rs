@@ -1,11 +1,14 @@
 //! The events on their way to the manager: in order, one in flight, each retried until the manager has it.
 //!
-//! Nobody waits for it: [`Publisher::publish`] puts an event at the end of a bounded queue, and one task of its own
-//! forwards from the front. The manager may be away for as long as it likes; the connection is made anew on every
-//! failure. Only a full queue loses events, the oldest first, and a counter tells how many.
+//! Nobody waits for it: [`Publisher::publish`] puts an event into the bounded [`Outbox`], and one task of its own
+//! forwards from the front. The manager may be away for as long as it likes: the connection is made anew when it broke,
+//! and the attempts become rarer. Only a full outbox loses events; it says which, and counts.
+//!
+//! A manager that is slow or stopped (SIGSTOP) is waited for as long as the connection stands: the kernel tells of its
+//! end, and an event that is sent once more on another connection would arrive twice. So an event comes twice only where
+//! a connection broke between its arrival and the answer.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -17,34 +20,42 @@ use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::asynchronous::transport::Socket;
 use containerd_shim_protos::ttrpc::{self, context};
 use log::{debug, warn};
+use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::convert;
+use super::outbox::{Outbox, Waiting};
 use crate::types::{Event, Namespace, Timestamp};
 
-/// Above this many waiting events the oldest go. About 1 MB; a task's life is some ten events.
+/// How many events may wait. About 1 MB; a task's life is some ten events.
 const QUEUE_BOUND: usize = 4096;
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take on a connection that stands, before the request is taken for forgotten.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(300);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(3);
 /// An event that the manager itself refuses this often is not wanted.
 const REFUSALS: u32 = 5;
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Envelope>,
-    dropped: u64,
-}
-
 /// A handle to the queue; cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
-    queue: Rc<RefCell<Queue>>,
+    queue: Rc<RefCell<Outbox>>,
     changed: Rc<Notify>,
+    refused: Rc<Cell<u64>>,
     namespace: Namespace,
     address: Option<PathBuf>,
+}
+
+/// What the queue looks like, for the state dump.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct PublisherDump {
+    waiting: usize,
+    collapsed: u64,
+    dropped: u64,
+    refused: u64,
 }
 
 /// What became of one attempt.
@@ -59,8 +70,9 @@ impl Publisher {
     #[must_use]
     pub fn new(namespace: Namespace, address: Option<PathBuf>) -> Self {
         Self {
-            queue: Rc::default(),
+            queue: Rc::new(RefCell::new(Outbox::new(QUEUE_BOUND))),
             changed: Rc::default(),
+            refused: Rc::default(),
             namespace,
             address,
         }
@@ -71,30 +83,35 @@ impl Publisher {
         if self.address.is_none() {
             return;
         }
-        let now = Timestamp::now();
-        let (topic, any) = convert::event(event);
-        let envelope = Envelope {
-            timestamp: Some(convert::timestamp(now)).into(),
-            namespace: self.namespace.to_string(),
-            topic: topic.to_owned(),
-            event: Some(any).into(),
-            ..Envelope::default()
-        };
         let mut queue = self.queue.borrow_mut();
-        if queue.waiting.len() >= QUEUE_BOUND {
-            queue.waiting.pop_front();
-            queue.dropped += 1;
-            warn!(dropped = queue.dropped; "the event queue is full; the oldest event is dropped");
-        }
-        queue.waiting.push_back(envelope);
+        let before = queue.losses();
+        queue.push(event, Timestamp::now());
+        let after = queue.losses();
         drop(queue);
+        // One by one they would fill the log, which nobody reads now either.
+        if after.dropped != before.dropped && after.dropped.is_power_of_two() {
+            warn!(dropped = after.dropped, collapsed = after.collapsed; "the manager is away and the event queue is full: events are dropped");
+        }
         self.changed.notify_one();
     }
 
     /// Whether everything was delivered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.borrow().waiting.is_empty()
+        self.queue.borrow().is_empty()
+    }
+
+    /// What the queue looks like.
+    #[must_use]
+    pub fn dump(&self) -> PublisherDump {
+        let queue = self.queue.borrow();
+        let losses = queue.losses();
+        PublisherDump {
+            waiting: queue.len(),
+            collapsed: losses.collapsed,
+            dropped: losses.dropped,
+            refused: self.refused.get(),
+        }
     }
 
     /// Waits until everything was delivered, at most `limit`.
@@ -103,7 +120,7 @@ impl Publisher {
         while !self.is_empty() && Instant::now() < deadline {
             sleep(Duration::from_millis(5)).await;
         }
-        let left = self.queue.borrow().waiting.len();
+        let left = self.queue.borrow().len();
         if left > 0 {
             warn!(left = left; "the manager did not take every event in time");
         }
@@ -115,20 +132,22 @@ impl Publisher {
         let mut backoff = FIRST_BACKOFF;
         let mut refusals = 0;
         loop {
-            let front = self.queue.borrow().waiting.front().cloned();
-            let Some(envelope) = front else {
+            let front = self.queue.borrow().front().cloned();
+            let Some(waiting) = front else {
                 self.changed.notified().await;
                 continue;
             };
-            match self.forward(&mut client, envelope.clone()).await {
+            let number = waiting.number;
+            match self.forward(&mut client, waiting).await {
                 Attempt::Delivered => {}
                 Attempt::Refused(error) if refusals + 1 >= REFUSALS => {
-                    warn!(topic = envelope.topic.as_str(); "the manager refuses an event for good: {error}");
+                    warn!("the manager refuses an event for good: {error}");
+                    self.refused.set(self.refused.get() + 1);
                 }
                 Attempt::Refused(error) => {
-                    debug!(topic = envelope.topic.as_str(); "the manager refuses an event: {error}");
+                    debug!("the manager refuses an event: {error}");
                     refusals += 1;
-                    sleep(backoff).await;
+                    sleep(jittered(backoff)).await;
                     continue;
                 }
                 Attempt::Unreachable(error) => {
@@ -140,15 +159,11 @@ impl Publisher {
                 }
             }
             (backoff, refusals) = (FIRST_BACKOFF, 0);
-            let mut queue = self.queue.borrow_mut();
-            // A full queue may have dropped this very event meanwhile.
-            if queue.waiting.front() == Some(&envelope) {
-                queue.waiting.pop_front();
-            }
+            self.queue.borrow_mut().remove(number);
         }
     }
 
-    async fn forward(&self, client: &mut Option<EventsClient>, envelope: Envelope) -> Attempt {
+    async fn forward(&self, client: &mut Option<EventsClient>, waiting: Waiting) -> Attempt {
         if client.is_none() {
             match self.connect().await {
                 Ok(connected) => *client = Some(connected),
@@ -159,7 +174,7 @@ impl Publisher {
             return Attempt::Unreachable(String::new());
         };
         let request = ForwardRequest {
-            envelope: Some(envelope).into(),
+            envelope: Some(self.envelope(waiting)).into(),
             ..ForwardRequest::default()
         };
         let nanos = i64::try_from(FORWARD_TIMEOUT.as_nanos()).unwrap_or(i64::MAX);
@@ -170,10 +185,22 @@ impl Publisher {
         }
     }
 
+    fn envelope(&self, waiting: Waiting) -> Envelope {
+        let (topic, any) = convert::event(waiting.event);
+        Envelope {
+            timestamp: Some(convert::timestamp(waiting.at)).into(),
+            namespace: self.namespace.to_string(),
+            topic: topic.to_owned(),
+            event: Some(any).into(),
+            ..Envelope::default()
+        }
+    }
+
     async fn connect(&self) -> io::Result<EventsClient> {
         let path = self.address.as_deref().ok_or(io::ErrorKind::NotConnected)?;
-        // Not by the crate's own connect, which blocks the thread while the manager's backlog is full.
-        let stream = timeout(FORWARD_TIMEOUT, UnixStream::connect(path))
+        // Not by the crate's own connect, which blocks the thread while the manager's backlog is full; this one answers
+        // EAGAIN then.
+        let stream = timeout(CONNECT_TIMEOUT, UnixStream::connect(path))
             .await
             .map_err(io::Error::from)??;
         Ok(EventsClient::new(Client::new(Socket::new(stream))))

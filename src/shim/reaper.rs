@@ -9,6 +9,10 @@
 //!                      `- unknown otherwise: an orphan of a container -> reaped, forgotten
 //! ```
 //!
+//! A SIGCHLD that never came, or a child that was reaped behind its back, would leave a container running for ever that
+//! is dead. Neither can happen short of a defect of the kernel or of a library; so a look every half minute, for as long
+//! as there are children, is enough ([`Reaper::check`]).
+//!
 //! It runs on the runtime's only thread, and starting and adopting are synchronous: no exit can come between the
 //! fork and the entry in the table.
 
@@ -16,13 +20,17 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::{debug, error};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::sys::{proc, spawn, wait};
-use crate::types::{ExitRecord, Pid, ProcessIdentity, Signal, Timestamp};
+use crate::types::{ExitRecord, ExitStatus, Pid, ProcessIdentity, Signal, Timestamp};
+
+/// How long children may be silent before somebody looks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is known of children; shared by the handles of one runtime thread.
 #[derive(Default)]
@@ -159,6 +167,33 @@ impl Reaper {
         }
     }
 
+    /// Finds what no SIGCHLD has told: children that are dead and were not reaped, and ones that are gone although
+    /// nobody here has reaped them, whose exit status nobody knows any more.
+    pub fn check(&self) {
+        self.reap_all();
+        self.tell_lost();
+    }
+
+    fn tell_lost(&self) {
+        let pids: Vec<Pid> = self.0.borrow().waiting.keys().copied().collect();
+        for pid in pids {
+            // A process that the OCI runtime has not left to the shim is no child, and may live.
+            let is_gone = matches!(wait::is_child(pid), Ok(false)) && proc::identity(pid).is_err();
+            if is_gone {
+                error!(pid = pid.get(); "a process is gone and its exit was not seen");
+                let record = ExitRecord {
+                    pid,
+                    status: ExitStatus::UNKNOWN,
+                    exited_at: Timestamp::now(),
+                };
+                self.tell(Exit {
+                    record,
+                    identity: None,
+                });
+            }
+        }
+    }
+
     /// Starts to listen for SIGCHLD; the future that this returns reaps for as long as it is polled.
     ///
     /// # Errors
@@ -169,10 +204,47 @@ impl Reaper {
         Ok(async move {
             loop {
                 reaper.reap_all();
-                if child_signals.recv().await.is_none() {
-                    return error!("the runtime delivers no SIGCHLD any more");
+                let has_children = !reaper.0.borrow().waiting.is_empty();
+                tokio::select! {
+                    received = child_signals.recv() => if received.is_none() {
+                        return error!("the runtime delivers no SIGCHLD any more");
+                    },
+                    () = tokio::time::sleep(CHECK_INTERVAL), if has_children => reaper.check(),
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn told(child: &mut Child) -> Option<ExitStatus> {
+        child.exit.try_recv().ok().map(|exit| exit.record.status)
+    }
+
+    #[test]
+    fn what_was_reaped_by_another_is_told_with_an_unknown_status() {
+        let mut process = Command::new("true").spawn().unwrap();
+        let reaper = Reaper::default();
+        let mut child = reaper.register(Pid::new(process.id()).unwrap());
+        process.wait().unwrap();
+        reaper.tell_lost();
+        assert_eq!(told(&mut child), Some(ExitStatus::UNKNOWN));
+    }
+
+    #[test]
+    fn a_living_process_is_left_alone_child_or_not() {
+        let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
+        let reaper = Reaper::default();
+        let mut child = reaper.register(Pid::new(process.id()).unwrap());
+        let mut stranger = reaper.register(Pid::new(1).unwrap());
+        reaper.tell_lost();
+        assert_eq!((told(&mut child), told(&mut stranger)), (None, None));
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 }

@@ -28,7 +28,7 @@ struct Entries {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     entries: Arc<Mutex<Entries>>,
-    emptied: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 impl Registry {
@@ -59,6 +59,7 @@ impl Registry {
     /// Puts the created task under its id.
     pub fn insert(&self, id: ContainerId, commands: mpsc::Sender<Command>) {
         self.entries().tasks.insert(id, Entry::Task(commands));
+        self.changed.notify_waiters();
     }
 
     /// Frees the id.
@@ -66,41 +67,55 @@ impl Registry {
         let mut entries = self.entries();
         entries.tasks.remove(id);
         entries.tasks.shrink_to_fit();
-        if entries.tasks.is_empty() {
-            self.emptied.notify_waiters();
-        }
+        self.changed.notify_waiters();
     }
 
     /// Returns when the last task has gone.
     pub async fn emptied(&self) {
-        let emptied = self.emptied.notified();
-        if !self.is_empty() {
-            emptied.await;
+        loop {
+            let changed = self.changed.notified();
+            if self.is_empty() {
+                return;
+            }
+            changed.await;
         }
     }
 
-    /// Where the commands of the task `id` go.
+    /// Where the commands of the task `id` go. While it is being created this waits: a daemon that was restarted during
+    /// Create asks at once, and takes "not found" for a shim that it has to be rid of.
     ///
     /// # Errors
-    /// `NotFound` where there is no such task, or not yet.
-    pub fn commands(&self, id: &ContainerId) -> Result<mpsc::Sender<Command>, ShimError> {
-        match self.entries().tasks.get(id) {
-            Some(Entry::Task(commands)) => Ok(commands.clone()),
-            Some(Entry::Reserved) | None => Err(ShimError::NotFound {
-                what: "task",
-                id: id.to_string(),
-            }),
+    /// `NotFound` where there is no such task.
+    pub async fn commands(&self, id: &ContainerId) -> Result<mpsc::Sender<Command>, ShimError> {
+        loop {
+            let changed = self.changed.notified();
+            match self.entries().tasks.get(id) {
+                Some(Entry::Task(commands)) => return Ok(commands.clone()),
+                Some(Entry::Reserved) => {}
+                None => {
+                    return Err(ShimError::NotFound {
+                        what: "task",
+                        id: id.to_string(),
+                    });
+                }
+            }
+            changed.await;
         }
     }
 
-    /// Where the commands of all tasks go.
+    /// Every task and where its commands go, which is nowhere while it is being created.
     #[must_use]
-    pub fn all(&self) -> Vec<mpsc::Sender<Command>> {
-        let task = |entry: &Entry| match entry {
+    pub fn tasks(&self) -> Vec<(ContainerId, Option<mpsc::Sender<Command>>)> {
+        let commands = |entry: &Entry| match entry {
             Entry::Task(commands) => Some(commands.clone()),
             Entry::Reserved => None,
         };
-        self.entries().tasks.values().filter_map(task).collect()
+        let entries = self.entries();
+        entries
+            .tasks
+            .iter()
+            .map(|(id, entry)| (id.clone(), commands(entry)))
+            .collect()
     }
 
     /// Takes no further task, if there is none: a server that is to end must not be given one any more. Tells whether.

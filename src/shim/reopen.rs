@@ -34,7 +34,9 @@ pub fn on_signal(registry: Registry) -> io::Result<impl Future<Output = ()>> {
 }
 
 async fn reopen_all(registry: &Registry) {
-    for commands in registry.all() {
+    // One that is being created has its logs just opened.
+    let tasks = registry.tasks().into_iter();
+    for commands in tasks.filter_map(|(_, commands)| commands) {
         let (reply, answer) = oneshot::channel();
         // A task that is gone has no logs.
         if commands

@@ -4,15 +4,20 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::error::ShimError;
 use super::reaper::Reaper;
 use crate::bundle::layout::Bundle;
 use crate::sys::mount;
 use crate::sys::spawn::Spawn;
-use crate::types::Mount;
+use crate::types::{Mount, Signal};
+
+/// How long a mount helper may take.
+const HELPER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Mounts `mounts` in order on `bundle`'s root filesystem, which is made where it is missing.
 ///
@@ -66,7 +71,12 @@ async fn mount_one(reaper: &Reaper, rootfs: PathBuf, one: Mount) -> Result<(), S
         ..Spawn::default()
     };
     let child = reaper.spawn(spawn).map_err(failed)?;
-    match child.exit.await {
+    let mut child = child;
+    let Ok(ended) = timeout(HELPER_LIMIT, &mut child.exit).await else {
+        drop(reaper.signal(child.pid, Signal::KILL));
+        return Err(failed(io::ErrorKind::TimedOut.into()));
+    };
+    match ended {
         Ok(exit) if exit.record.status.get() == 0 => Ok(()),
         Ok(exit) => Err(failed(io::Error::other(format!(
             "the helper's exit status is {}",

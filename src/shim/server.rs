@@ -1,4 +1,4 @@
-//! The server: one process, one thread, until containerd says Shutdown.
+//! The server: one process, one thread, until containerd says Shutdown, or [`idle`] finds that nobody needs it.
 //!
 //! ```text
 //! ttrpc connections --> methods --> Service --commands--> Task actors (LocalSet)
@@ -10,6 +10,7 @@
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use super::args::{Args, ArgsError};
 use super::create::{Environment, create};
 use super::error::chain;
+use super::idle::Stay;
 use super::listener::{Accepted, Connections};
 use super::publisher::Publisher;
 use super::reaper::Reaper;
@@ -32,7 +34,7 @@ use super::registry::Registry;
 use super::service::{NewTask, Service};
 use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
-use super::{idle, logger, methods, reopen};
+use super::{dump, idle, logger, methods, reopen};
 use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
 
@@ -44,12 +46,14 @@ const CREATE_BOUND: usize = 16;
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 /// How long the callers may take to hang up after the answer to Shutdown.
 const HANG_UP_LIMIT: Duration = Duration::from_millis(500);
+/// How long nothing needs to have happened, at least, before freed memory is given back.
+const REST_DELAY: Duration = Duration::from_millis(500);
 /// How long a worker thread is kept for the next piece of work.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// Worker threads wait for disks and mounts only; more than a few would only wait together.
 const MAX_WORKERS: usize = 8;
 
-/// Why the server could not be started. After it was, it ends on Shutdown alone.
+/// Why the server could not be started. After it was, it ends on Shutdown, or without a task as [`idle`] says.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The command line.
@@ -110,11 +114,16 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         reaper: Reaper::default(),
         publisher: Publisher::new(namespace, manager),
         loggers: StoppingLoggersOfAll::default(),
+        connections: Connections::default(),
+        activity: Rc::default(),
         namespace: args.namespace()?,
-        debug: args.debug,
     };
     let socket = args.socket.strip_prefix("unix://").map(PathBuf::from);
-    LocalSet::new().block_on(&runtime, serve(environment, listener, socket, grouped))?;
+    let stay = Stay {
+        group_of: grouped.then_some(bundle),
+        empty_limit: args.idle_exit,
+    };
+    LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
     // Workers that hang on a disk must not keep the process.
     runtime.shutdown_background();
     Ok(())
@@ -124,10 +133,11 @@ async fn serve(
     environment: Environment,
     listener: std::os::unix::net::UnixListener,
     socket: Option<PathBuf>,
-    grouped: bool,
+    stay: Stay,
 ) -> Result<(), ServerError> {
     let publisher = environment.publisher.clone();
     let loggers = environment.loggers.clone();
+    let connections = environment.connections.clone();
     drop(spawn_local(
         environment
             .reaper
@@ -135,6 +145,7 @@ async fn serve(
             .map_err(io_error("listen for SIGCHLD"))?,
     ));
     drop(spawn_local(publisher.clone().run()));
+    drop(spawn_local(give_memory_back(environment.activity.clone())));
     let (creator, new_tasks) = mpsc::channel(CREATE_BOUND);
     let registry = Registry::default();
     drop(spawn_local(
@@ -148,11 +159,20 @@ async fn serve(
     let shutdown = Arc::new(Notify::new());
     let service = Arc::new(Service {
         registry: registry.clone(),
+        connections: connections.clone(),
         creator,
         shutdown: shutdown.clone(),
     });
     let listener = UnixListener::from_std(listener).map_err(io_error("listen"))?;
-    let connections = Connections::default();
+    let sources = dump::Sources {
+        registry: registry.clone(),
+        publisher: publisher.clone(),
+        connections: connections.clone(),
+    };
+    drop(spawn_local(
+        dump::on_request(sources).map_err(io_error("listen for SIGUSR1"))?,
+    ));
+    let told = idle::wait_until_told(registry.clone()).map_err(io_error("listen for SIGTERM"))?;
     let owner = nix::unistd::geteuid().as_raw();
     let accepted = Accepted::new(listener, owner, connections.clone());
     let mut server = Server::new()
@@ -162,7 +182,8 @@ async fn serve(
     info!(pid = std::process::id(); "serving");
     tokio::select! {
         () = shutdown.notified() => {}
-        () = idle::wait_until_useless(registry, connections.clone()), if !grouped => {}
+        () = told => {}
+        () = idle::wait_until_useless(registry, connections.clone(), stay) => {}
     }
     // First of all, so that whoever looks for the group's shim from now on starts another.
     if let Some(socket) = socket {
@@ -200,8 +221,16 @@ async fn create_tasks(
                     answer(reply, Err(error));
                 }
             }
-            memory::trim_heap();
         }));
+    }
+}
+
+/// Gives freed memory back a moment after something has happened, and not before nothing does: a shim rests nearly always.
+async fn give_memory_back(activity: Rc<Notify>) {
+    loop {
+        activity.notified().await;
+        sleep(REST_DELAY).await;
+        memory::trim_heap();
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::convert;
 use super::create::CreateRequest;
 use super::error::ShimError;
+use super::listener::Connections;
 use super::registry::Registry;
 use super::task::{Command, Key, NewExec, Reply};
 use crate::config::ShimOptions;
@@ -32,6 +33,8 @@ pub type NewTask = (CreateRequest, Reply<Option<Pid>>);
 pub struct Service {
     /// The tasks.
     pub registry: Registry,
+    /// The connections.
+    pub connections: Connections,
     /// Where tasks are made; bounded, and a full channel makes the caller wait.
     pub creator: mpsc::Sender<NewTask>,
     /// Tells the server to end.
@@ -47,7 +50,7 @@ impl Service {
             what: "task",
             id: id.chars().take(MAX_ID_LEN).collect(),
         })?;
-        let commands = self.registry.commands(&id)?;
+        let commands = self.registry.commands(&id).await?;
         let gone = || ShimError::NotFound {
             what: "task",
             id: id.to_string(),

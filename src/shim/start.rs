@@ -156,6 +156,8 @@ fn serve(
         ("-address", &params.grpc_address),
         ("-publish-binary", &args.publish_binary),
         ("-socket", &address.to_owned()),
+        // The server itself sees options with Create only.
+        ("-idle-exit-seconds", &options.idle_exit_seconds.to_string()),
     ] {
         words.extend([flag.into(), value.into()]);
     }
@@ -179,10 +181,10 @@ fn serve(
                 source,
             })?;
     }
-    let mut variables: Vec<(String, String)> = env::vars()
+    let mut variables: Vec<(OsString, OsString)> = env::vars_os()
         .filter(|(name, _)| name != "TTRPC_ADDRESS")
         .collect();
-    variables.push(("TTRPC_ADDRESS".to_owned(), params.ttrpc_address.clone()));
+    variables.push(("TTRPC_ADDRESS".into(), params.ttrpc_address.clone().into()));
     let server = Spawn {
         program: program.clone().into(),
         args: words,

@@ -26,16 +26,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::Interest;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use self::console::ConsoleSocket;
 pub use self::error::StdioOpenError;
 use self::logger::Logger;
 use self::outputs::{Outputs, Target};
 pub use self::pumps::StdioCounters;
-use self::pumps::{OutputName, Pumps};
-use crate::logs::{Log, Sink, Source};
+use self::pumps::{Output, OutputName, Pumps, Shared};
+use crate::bundle::layout::Bundle;
+use crate::logs::{Attendance, FifoPump, Log, Outage, Phase, Sink, Source, SpoolPlace};
 use crate::shim::reaper::Reaper;
 use crate::sys::pipe::Pipe;
 use crate::sys::pty;
@@ -45,6 +47,8 @@ use crate::types::Stdio;
 
 /// How long the output is drained after a process has ended, while somebody else keeps it open (containerd's own limit).
 pub const DRAIN_CAP: Duration = Duration::from_secs(10);
+/// How long an output has to be quiet, with nobody of the container left, to be taken for ended.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Whose stdio it is.
 pub struct StdioContext<'a> {
@@ -62,6 +66,10 @@ pub struct StdioContext<'a> {
     pub io_uid: u32,
     /// The group that owns the pipes.
     pub io_gid: u32,
+    /// Who is connected to the shim.
+    pub attendance: watch::Receiver<Attendance>,
+    /// How much of each output may be spooled, while nobody is.
+    pub spool_bytes: u64,
 }
 
 /// What the OCI runtime is to be started with. To be dropped (or spent) once it was started: the container's output
@@ -82,8 +90,14 @@ pub struct ChildStdio {
 /// How the draining of the output ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// Every stream has ended, and all of it was delivered.
+    /// Every stream has ended; all of it was delivered, or is in the spool.
     Everything,
+    /// Nobody is left who could write, and these streams have been quiet although something outside the container has
+    /// them open; they were closed.
+    Quiet {
+        /// How many.
+        streams: usize,
+    },
     /// Somebody kept this many streams open for longer than the cap; they were closed.
     CapReached {
         /// How many.
@@ -91,8 +105,8 @@ pub enum Drained {
     },
 }
 
-/// The loggers that [`ProcessStdio::close`] has told to end. Dropping this lets them end in the background; only who is
-/// about to end the shim needs to wait.
+/// The loggers that [`ProcessStdio::close`] has told to end, and the deliveries of last bytes that it has left. Dropping
+/// this lets them end in the background; only who is about to end the shim needs to wait.
 #[derive(Debug, Default)]
 pub struct StoppingLoggers(Vec<JoinHandle<()>>);
 
@@ -103,11 +117,11 @@ impl StoppingLoggers {
         self.0.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until they have ended, 18 s at most.
+    /// Waits until they have ended: loggers 18 s at most, the last bytes 10 s longer than anybody reads them.
     pub async fn ended(self) {
         for task in self.0 {
             if let Err(error) = task.await {
-                log::warn!("logging binary: {error}");
+                log::warn!("logging binary or last bytes: {error}");
             }
         }
     }
@@ -125,7 +139,7 @@ impl StoppingLoggersOfAll {
         all.retain(|loggers| !loggers.is_finished());
     }
 
-    /// Waits until all have ended, 18 s at most.
+    /// Waits until all have ended, as [`StoppingLoggers::ended`].
     pub async fn ended(&self) {
         // They were told at about the same time, so their deadlines run out together.
         let all = self.0.take();
@@ -150,6 +164,7 @@ struct AwaitedConsole {
     socket: ConsoleSocket,
     stdin: Option<Source>,
     stdout: Sink,
+    pump: FifoPump,
 }
 
 /// The stdio of one process. With everything null it holds nothing.
@@ -160,7 +175,7 @@ pub struct ProcessStdio {
     /// So that a client that goes is not the container's EOF.
     stdin_writer: RefCell<Option<OwnedFd>>,
     /// So that a manager that goes is not EPIPE, and what it has not read stays in the fifo.
-    _fifo_readers: Vec<OwnedFd>,
+    fifo_readers: Rc<Vec<OwnedFd>>,
     /// So that a container that closes its output is not EOF to the logger while the container lives.
     logger_writers: RefCell<Vec<OwnedFd>>,
     logs: Vec<Rc<Log>>,
@@ -190,7 +205,7 @@ impl ProcessStdio {
             pumps,
             console: RefCell::new(Console::None),
             stdin_writer: RefCell::new(stdin_writer),
-            _fifo_readers: outputs.fifo_readers,
+            fifo_readers: Rc::new(outputs.fifo_readers),
             logger_writers: RefCell::default(),
             logs: outputs.logs,
             loggers: outputs.loggers,
@@ -209,17 +224,20 @@ impl ProcessStdio {
         stdout: Target,
         cx: &StdioContext<'_>,
     ) -> Result<ChildStdio, StdioOpenError> {
-        let stdout = match stdout {
-            Target::Nowhere => Sink::Nowhere,
-            Target::Sink(sink) => sink,
-            Target::Logger(write) => Sink::pipe(write)?,
+        let (stdout, spool_bytes) = match stdout {
+            Target::Nowhere => (Sink::Nowhere, 0),
+            Target::Sink(sink) => (sink, cx.spool_bytes),
+            // A logger is the shim's own, and no manager's.
+            Target::Logger(write) => (Sink::pipe(write)?, 0),
         };
+        let pump = self.fifo_pump(OutputName::Stdout, cx, spool_bytes);
         let socket = ConsoleSocket::bind(cx.bundle, cx.name)?;
         let console_socket = Some(socket.for_runtime.clone());
         *self.console.get_mut() = Console::Awaited(Box::new(AwaitedConsole {
             socket,
             stdin,
             stdout,
+            pump,
         }));
         Ok(ChildStdio {
             console_socket,
@@ -264,11 +282,38 @@ impl ProcessStdio {
             }
             Target::Sink(sink) => {
                 let pipe = Pipe::owned_by(cx.io_uid, cx.io_gid)?;
-                self.pumps
-                    .start_output(name, Source::pipe(pipe.read)?, sink);
+                let pump = self.fifo_pump(name, cx, cx.spool_bytes);
+                self.start_output(name, Source::pipe(pipe.read)?, sink, pump);
                 Ok(Stream::Fd(pipe.write))
             }
         }
+    }
+
+    /// A pump for `stream`, which is used where its sink is a fifo.
+    fn fifo_pump(&self, stream: OutputName, cx: &StdioContext<'_>, spool_bytes: u64) -> FifoPump {
+        // containerd's bundle is in memory, as a rule, and its directory for large files on a disk.
+        let work = Bundle::new(cx.bundle).work();
+        let place = SpoolPlace {
+            directory: if work.is_dir() {
+                work
+            } else {
+                cx.bundle.to_owned()
+            },
+            name: format!("{}-{}", cx.name, stream.as_str()).into(),
+            limit: spool_bytes,
+        };
+        let phase = self.pumps.shared.phase();
+        FifoPump::new(place, Outage::new(cx.attendance.clone(), phase))
+    }
+
+    fn start_output(&self, stream: OutputName, source: Source, sink: Sink, pump: FifoPump) {
+        self.pumps.start_output(Output {
+            stream,
+            source,
+            sink,
+            pump,
+            fifo_readers: Rc::clone(&self.fifo_readers),
+        });
     }
 
     /// Takes the terminal that the OCI runtime has handed out by now, and starts the pumps. Without a terminal, or when
@@ -294,8 +339,7 @@ impl ProcessStdio {
                 .start_stdin(stdin, Sink::Terminal(Rc::clone(&master)));
         }
         let output = Source::Terminal(Rc::clone(&master));
-        self.pumps
-            .start_output(OutputName::Stdout, output, awaited.stdout);
+        self.start_output(OutputName::Stdout, output, awaited.stdout, awaited.pump);
         self.console.replace(Console::Attached(master));
         Ok(())
     }
@@ -338,22 +382,33 @@ impl ProcessStdio {
         Ok(())
     }
 
-    /// To be called when the process has ended: resolves when its output has ended and was delivered, or after `cap`
-    /// ([`DRAIN_CAP`]), when somebody still holds it open; what that one writes later is lost.
+    /// To be called when the process has ended: resolves when its output has ended, which the reader cannot delay, or
+    /// sooner, when `others_gone` tells that nobody of the container is left and what came was taken. At the latest after
+    /// `cap` ([`DRAIN_CAP`]), when somebody still holds it open; what that one writes later is lost.
     ///
-    /// Delivered means: in the file, in the logger's pipe, or in the manager's fifo, where it stays readable until
-    /// [`Self::close`].
-    pub fn drained(&self, cap: Duration) -> impl Future<Output = Drained> + use<> {
+    /// By then everything is in the file, in the logger's pipe, or in the manager's fifo, where it stays readable until
+    /// [`Self::close`]; or in the spool. Where that is off, or full, the reader may delay it, up to the cap.
+    pub fn drained<F: FnMut() -> bool>(
+        &self,
+        cap: Duration,
+        others_gone: F,
+    ) -> impl Future<Output = Drained> + use<F> {
         // From here on it is for the logger to see EOF.
         self.logger_writers.take();
         let shared = Rc::clone(&self.pumps.shared);
+        shared.enter(Phase::Ended);
         async move {
-            if timeout(cap, shared.outputs_ended()).await.is_ok() {
-                return Drained::Everything;
-            }
+            let ended = async {
+                tokio::select! {
+                    biased;
+                    () = shared.outputs_ended() => Drained::Everything,
+                    streams = quiet(&shared, others_gone) => Drained::Quiet { streams },
+                }
+            };
+            let drained = timeout(cap, ended).await;
             let streams = shared.outputs_running();
-            shared.stop_outputs();
-            Drained::CapReached { streams }
+            shared.enter(Phase::Stopped);
+            drained.unwrap_or(Drained::CapReached { streams })
         }
     }
 
@@ -363,12 +418,32 @@ impl ProcessStdio {
         self.pumps.counters()
     }
 
-    /// Delete, or a failed Create: lets go of everything, and tells the logger to end. Does not wait for the logger.
+    /// Delete, or a failed Create: lets go of everything, and tells the logger to end. Does not wait for the logger, nor
+    /// for the reader of what is still in the spool: that is delivered in the background for as long as somebody reads,
+    /// and 10 s more; then it is lost, and counted in the log.
     pub async fn close(self) -> StoppingLoggers {
         drop(self.console);
         drop(self.stdin_writer);
         drop(self.logger_writers);
-        self.pumps.close().await;
-        StoppingLoggers(self.loggers.into_iter().map(Logger::stop).collect())
+        // What is left unread in a fifo goes with its last descriptor; a delivery has its own.
+        drop(self.fifo_readers);
+        let mut stopping = self.pumps.close().await;
+        stopping.extend(self.loggers.into_iter().map(Logger::stop));
+        StoppingLoggers(stopping)
+    }
+}
+
+/// Resolves to the number of running outputs, once nobody is left who writes, and nothing has moved for a while.
+async fn quiet(shared: &Shared, mut others_gone: impl FnMut() -> bool) -> usize {
+    let mut looks = interval(QUIET);
+    let mut before = None;
+    loop {
+        looks.tick().await;
+        // A dead process's streams end at once, as a rule; only then is there a reason to look at a cgroup.
+        let now = shared.outputs_at_rest();
+        if now.is_some() && now == before && others_gone() {
+            return shared.outputs_running();
+        }
+        before = now;
     }
 }

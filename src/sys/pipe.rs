@@ -109,6 +109,19 @@ pub fn unread(fd: impl AsFd) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
+/// Makes a pipe hold `bytes`, where it holds less (fcntl(2), F_SETPIPE_SZ).
+///
+/// # Errors
+/// `PermissionDenied` past what the user may have; what is in the pipe stays.
+pub fn grow(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    let fd = fd.as_fd();
+    let wanted = i32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    if fcntl(fd, FcntlArg::F_GETPIPE_SZ)? < wanted {
+        fcntl(fd, FcntlArg::F_SETPIPE_SZ(wanted))?;
+    }
+    Ok(())
+}
+
 /// Which of the two could go on right now; the end of a stream and an error count as "can".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {

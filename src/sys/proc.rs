@@ -20,6 +20,19 @@ pub fn identity(pid: Pid) -> io::Result<ProcessIdentity> {
     })
 }
 
+/// The identity of `pid` if it runs: a zombie does not.
+///
+/// # Errors
+/// As [`identity`]; `NotFound` for a zombie too.
+pub fn running(pid: Pid) -> io::Result<ProcessIdentity> {
+    let identity = identity(pid)?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    match stat.rsplit_once(") ") {
+        Some((_, fields)) if fields.starts_with(['Z', 'X']) => Err(io::ErrorKind::NotFound.into()),
+        _ => Ok(identity),
+    }
+}
+
 /// Field 22 of a stat line. The second field is the command in parentheses and may hold anything, parentheses too.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, after_command) = stat.rsplit_once(") ")?;

@@ -41,7 +41,7 @@ pub enum Environment {
     #[default]
     Inherit,
     /// These variables alone.
-    Only(Vec<(String, String)>),
+    Only(Vec<(OsString, OsString)>),
 }
 
 /// The session of a child.
@@ -107,6 +107,7 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
         .map(|fd| nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(above)))
         .collect::<Result<Vec<RawFd>, _>>()?;
     let further = further.into_iter().map(own).collect::<Vec<_>>();
+    let occupied = occupy_below(above, further.first())?;
     let numbers = further.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
     if own_session || !numbers.is_empty() {
         let prepare = move || {
@@ -125,8 +126,23 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
         unsafe { command.pre_exec(prepare) };
     }
     let child = command.spawn()?;
-    drop(further);
+    drop((further, occupied));
     Pid::new(child.id()).ok_or_else(|| io::Error::other("fork returned pid 0"))
+}
+
+/// Takes every free number from [`FIRST_FURTHER_FD`] to below `above`, as duplicates of `any`: the standard library would
+/// put the pipe by which the child reports a failed exec there, and the child's dup2 would overwrite it.
+fn occupy_below(above: RawFd, any: Option<&OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    let mut occupied = Vec::new();
+    let Some(any) = any else { return Ok(occupied) };
+    loop {
+        let lowest = nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(FIRST_FURTHER_FD);
+        let fd = own(nix::fcntl::fcntl(any.as_fd(), lowest)?);
+        if fd.as_raw_fd() >= above {
+            return Ok(occupied);
+        }
+        occupied.push(fd);
+    }
 }
 
 fn own(fd: RawFd) -> OwnedFd {

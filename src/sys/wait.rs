@@ -78,6 +78,19 @@ pub fn try_wait(pid: Pid) -> io::Result<Option<ExitStatus>> {
     Ok(waitid_raw(libc::P_PID, pid.get(), flags)?.map(|zombie| zombie.status))
 }
 
+/// Whether `pid` is a child, alive or dead, that nobody has reaped.
+///
+/// # Errors
+/// What waitid(2) answered.
+pub fn is_child(pid: Pid) -> io::Result<bool> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid_raw(libc::P_PID, pid.get(), flags) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::ECHILD) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Sends `signal` to the child `pid`, which nobody has reaped, so that the pid is its own still.
 ///
 /// # Errors

@@ -5,8 +5,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::ctr::Running;
-use crate::support::node::{Node, touch};
+use crate::support::node::Node;
 use crate::support::poll;
+use crate::support::tasks::touch;
 
 on_every_containerd![
     running_containers_survive_a_crash,

@@ -1,7 +1,8 @@
 //! What a container says and how it ends.
 
-use crate::support::node::{Node, touch, without_pid_namespace};
+use crate::support::node::Node;
 use crate::support::poll;
+use crate::support::tasks::{touch, without_pid_namespace};
 
 on_every_containerd![
     a_container_says_hello_on_both_streams,

@@ -1,6 +1,7 @@
 //! Several containers in one shim.
 
-use crate::support::node::{Node, touch};
+use crate::support::node::Node;
+use crate::support::tasks::touch;
 
 on_every_containerd![
     three_containers_of_a_group_share_one_shim,

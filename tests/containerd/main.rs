@@ -1,6 +1,6 @@
 //! The shim below real containerd daemons: every test runs on containerd 1.6, 1.7 and 2.x, driven by the `ctr` of the same version.
 //!
-//! The names say which: `cargo test --test containerd v1_6::` runs one version's. tests/support/node.rs lists the environment variables.
+//! The names say which: `cargo test --test containerd v1_6::` runs one version's. tests/support/node.rs and under_test.rs list the environment variables.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +22,7 @@ macro_rules! on_every_containerd {
         mod $module {
             $(#[test]
             fn $test() {
-                $crate::support::node::on($crate::support::node::Version::$version, super::$test);
+                $crate::support::node::on($crate::support::under_test::Version::$version, super::$test);
             })+
         }
     };

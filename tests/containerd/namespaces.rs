@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::support::node::{Node, without_pid_namespace};
+use crate::support::node::Node;
+use crate::support::tasks::without_pid_namespace;
 use crate::support::{leaks, poll};
 
 on_every_containerd![

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::node::{Node, Version, runtime, shim};
+use crate::support::node::Node;
+use crate::support::under_test::{Version, runtime, shim};
 use crate::support::{leaks, poll};
 
 on_every_containerd![

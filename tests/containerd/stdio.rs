@@ -12,7 +12,8 @@ use std::thread;
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::node::{Node, touch};
+use crate::support::node::Node;
+use crate::support::tasks::touch;
 use crate::support::{ctr, poll};
 
 on_every_containerd![

@@ -3,8 +3,8 @@
 #
 #   tests/guest/test.sh SHIM [ARGUMENT...]      arguments of the test programs: a filter, --nocapture
 #
-# GUEST_TESTS says which programs, as cargo's options name them: the unit tests, which then see
-# cgroup v2, and tests/guest.
+# Without arguments the guest runs what tests/guest/plan says. GUEST_TESTS says which programs are
+# there, as cargo's options name them.
 set -eu
 
 repo=$(cd "$(dirname "$0")/../.." && pwd)
@@ -13,7 +13,7 @@ shift
 cd "$repo"
 # cargo tells one JSON object a line; a test program is one built in the test profile.
 # shellcheck disable=SC2086  # options, one word each
-programs=$(cargo test --quiet --locked --no-run ${GUEST_TESTS:---lib --test guest} --message-format=json-render-diagnostics |
+programs=$(cargo test --quiet --locked --no-run ${GUEST_TESTS:---lib --test guest --test task --test mounts} --message-format=json-render-diagnostics |
     sed -n 's/.*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1/p')
 if [ -z "$programs" ]; then
     echo "cargo built no test program for the guest" >&2

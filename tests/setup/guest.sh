@@ -20,7 +20,7 @@ parts=$out/parts
 #   overlay..fuse    root filesystems and networks of containers
 #   tun..raw_diag    what `criu check` and a dump ask the kernel for
 #   nf_*, nft_*, xt_*, ip*   how criu holds a checkpointed container's network still
-modules="overlay loop veth bridge dummy fuse
+modules="overlay loop ext4 veth bridge dummy fuse
 tun inet_diag tcp_diag udp_diag unix_diag netlink_diag af_packet_diag raw_diag
 nfnetlink nf_conntrack_netlink nf_tables nft_compat nft_chain_nat xt_mark xt_conntrack
 ip_tables iptable_filter ip6_tables ip6table_filter"
@@ -32,7 +32,7 @@ fi
 shim=$1
 shift
 
-"$repo/tests/setup/packages.sh" busybox-static cpio binutils containerd runc crun iproute2 iptables qemu-system-x86
+"$repo/tests/setup/packages.sh" busybox-static cpio binutils containerd runc crun e2fsprogs iproute2 iptables qemu-system-x86
 mkdir -p "$out"
 exec 9>"$out/.lock"
 flock 9
@@ -152,6 +152,8 @@ done
 program "$(command -v tar)" /usr/bin/tar
 program "$(PATH=$PATH:/usr/sbin:/sbin command -v ip)" /usr/bin/ip
 program "$parts/criu/usr/sbin/criu" /usr/sbin/criu
+# Images for the tests of mounts.
+program "$(PATH=$PATH:/usr/sbin:/sbin command -v mke2fs)" /usr/sbin/mkfs.ext4
 program "$shim" /usr/bin/containerd-shim-outlive-v2
 for test in "$@"; do
     # "task-0123456789abcdef" as cargo names it.
@@ -180,10 +182,12 @@ busybox depmod -b "$root" "$release" 2>/dev/null
 echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
 echo "root:x:0:" >"$root/etc/group"
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
+: >"$root/etc/resolv.conf" # a container on the host's network has it mounted
 echo "guest" >"$root/etc/hostname"
 cp /etc/os-release "$root/etc/os-release"
 echo "$repo" >"$root/etc/outlive/directory"
 install -m 755 "$repo/tests/guest/init" "$root/init"
+install -m 644 "$repo/tests/guest/plan" "$root/etc/outlive/plan"
 
 # --- the images -----------------------------------------------------------------
 

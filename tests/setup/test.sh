@@ -24,8 +24,8 @@ run() {
         tests/setup/containerd.sh ;;
     config) tests/setup/check-config.sh ;;
     cargo) OUTLIVE_SHIM=$shim cargo test --locked --no-fail-fast ;;
-    crun) OUTLIVE_SHIM=$shim OUTLIVE_OCI_RUNTIME=crun OUTLIVE_CONTAINERD=1.6 \
-        tests/setup/crun.sh cargo test --locked --no-fail-fast --test containerd ;;
+    crun) OUTLIVE_SHIM=$shim OUTLIVE_OCI_RUNTIME=crun \
+        tests/setup/crun.sh cargo test --locked --no-fail-fast --test containerd v1_6:: ;;
     guest) tests/guest/test.sh "$shim" ;;
     *)
         echo "no part $1"

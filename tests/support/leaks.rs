@@ -247,7 +247,9 @@ fn oci_state(footprint: &Footprint) -> PathBuf {
 
 fn cgroup_roots() -> Vec<PathBuf> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
-    roots.extend(entries(&roots[0]).into_iter().filter(|path| path.is_dir()));
+    roots.extend(entries(&roots[0]));
+    // Where a hierarchy is not mounted, crun leaves files of its own making.
+    roots.retain(|root| root.join("cgroup.procs").exists());
     roots
 }
 

@@ -13,3 +13,5 @@ pub mod leaks;
 pub mod node;
 pub mod poll;
 pub mod rootfs;
+pub mod tasks;
+pub mod under_test;

@@ -2,7 +2,7 @@
 //! service; and at the end of each test the proof that nothing is left.
 //!
 //! `OUTLIVE_SHIM` names another shim binary (containerd's own, as an oracle), `OUTLIVE_TASK_SERVICE` the service to call
-//! (`containerd.task.v3.Task` unless set).
+//! (`containerd.task.v3.Task` unless set), `OUTLIVE_OCI_RUNTIME` the OCI runtime (runc unless set).
 
 use crate::events::Events;
 use crate::leaks;
@@ -106,9 +106,10 @@ impl Lab {
         }
     }
 
-    /// The options that every container gets: a state directory of the OCI runtime that belongs to this test.
+    /// The options that every container gets: the OCI runtime, and a state directory of it that belongs to this test.
     pub fn options(&self) -> Options {
         request!(Options {
+            binary_name: std::env::var("OUTLIVE_OCI_RUNTIME").unwrap_or_default(),
             root: self.dir.join("runc").to_str().unwrap()
         })
     }

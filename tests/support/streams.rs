@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use outlive::logs::Attendance;
 use outlive::shim::reaper::{Child, Reaper};
 use outlive::shim::stdio::{ChildStdio, DRAIN_CAP, Drained, ProcessStdio, StdioContext};
 use outlive::sys::spawn::Spawn;
@@ -58,6 +59,9 @@ impl Bundle {
             name: "init",
             io_uid: 0,
             io_gid: 0,
+            // Nothing here goes to a fifo.
+            attendance: tokio::sync::watch::channel(Attendance::default()).1,
+            spool_bytes: 0,
         };
         ProcessStdio::open(&stdio, context).await.unwrap()
     }
@@ -85,7 +89,10 @@ impl Bundle {
         let (stdio, child) = self.open(stdout, stderr).await;
         let process = self.sh(script, child);
         process.exit.await.unwrap();
-        assert_eq!(stdio.drained(DRAIN_CAP).await, Drained::Everything);
+        assert_eq!(
+            stdio.drained(DRAIN_CAP, || false).await,
+            Drained::Everything
+        );
         let counters = stdio.counters();
         stdio.close().await.ended().await;
         counters

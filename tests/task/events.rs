@@ -9,11 +9,16 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::ttrpc::{Request, Response};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, listen, socket,
+};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// One event as it came in.
@@ -33,10 +38,30 @@ pub struct Events {
     pub socket: PathBuf,
     seen: Arc<Mutex<Vec<Seen>>>,
     server: Mutex<Option<Server>>,
+    frozen: Arc<Frozen>,
+}
+
+/// While this is set the endpoint neither accepts nor answers, as a process that got SIGSTOP.
+#[derive(Default)]
+struct Frozen(Mutex<bool>, Condvar);
+
+impl Frozen {
+    fn set(&self, frozen: bool) {
+        *self.0.lock().unwrap() = frozen;
+        self.1.notify_all();
+    }
+    fn pass(&self) {
+        drop(
+            self.1
+                .wait_while(self.0.lock().unwrap(), |frozen| *frozen)
+                .unwrap(),
+        );
+    }
 }
 
 struct Server {
     stop: Arc<AtomicBool>,
+    listener: UnixListener,
     streams: Arc<Mutex<Vec<UnixStream>>>,
     thread: JoinHandle<()>,
 }
@@ -47,6 +72,7 @@ impl Events {
             socket: socket.to_owned(),
             seen: Arc::default(),
             server: Mutex::new(None),
+            frozen: Arc::default(),
         };
         events.up();
         events
@@ -58,21 +84,51 @@ impl Events {
         let stop = Arc::new(AtomicBool::new(false));
         let streams = Arc::new(Mutex::new(Vec::new()));
         let (halt, open, seen) = (stop.clone(), streams.clone(), self.seen.clone());
+        let (accepting, frozen) = (listener.try_clone().unwrap(), self.frozen.clone());
         let thread = thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, _)) = accepting.accept() {
+                frozen.pass();
                 if halt.load(Ordering::SeqCst) {
                     return;
                 }
                 open.lock().unwrap().push(stream.try_clone().unwrap());
-                let seen = seen.clone();
-                thread::spawn(move || serve(stream, &seen));
+                let (seen, frozen) = (seen.clone(), frozen.clone());
+                thread::spawn(move || serve(stream, &seen, &frozen));
             }
         });
         *self.server.lock().unwrap() = Some(Server {
             stop,
+            listener,
             streams,
             thread,
         });
+    }
+
+    /// Stops the endpoint as SIGSTOP would, with its connections; until [`Events::thaw`].
+    pub fn freeze(&self) {
+        self.frozen.set(true);
+    }
+
+    /// The same, and nobody can connect any more either: every place in the backlog is taken, until the answer is dropped.
+    pub fn freeze_full(&self) -> Vec<UnixStream> {
+        self.freeze();
+        let server = self.server.lock().unwrap();
+        // listen(2) again only sets the length of the backlog.
+        listen(&server.as_ref().unwrap().listener, Backlog::new(1).unwrap()).unwrap();
+        let mut taken = Vec::new();
+        loop {
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            match connect(socket.as_raw_fd(), &UnixAddr::new(&self.socket).unwrap()) {
+                Ok(()) => taken.push(UnixStream::from(socket)),
+                Err(Errno::EAGAIN) if taken.len() > 1 => return taken,
+                other => panic!("{other:?} after {} connections", taken.len()),
+            }
+        }
+    }
+
+    pub fn thaw(&self) {
+        self.frozen.set(false);
     }
 
     /// Breaks every connection and refuses new ones.
@@ -81,6 +137,7 @@ impl Events {
             return;
         };
         server.stop.store(true, Ordering::SeqCst);
+        self.thaw();
         drop(UnixStream::connect(&self.socket));
         server.thread.join().unwrap();
         std::fs::remove_file(&self.socket).unwrap();
@@ -120,8 +177,9 @@ impl Drop for Events {
     }
 }
 
-fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Seen>>) {
+fn serve(mut stream: UnixStream, seen: &Mutex<Vec<Seen>>, frozen: &Frozen) {
     while let Ok((id, _, payload)) = read_frame(&mut stream) {
+        frozen.pass();
         let request = Request::parse_from_bytes(&payload).unwrap();
         assert_eq!(
             request.service,

@@ -1,10 +1,12 @@
 //! The options of Create, in both encodings, seen from the OCI runtime's command line.
 
+use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::protobuf::{CodedOutputStream, Message};
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::ttrpc::Code;
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -202,4 +204,37 @@ fn without_options_the_runtime_is_runc_in_containerds_root() {
     c.wait().unwrap();
     c.delete().unwrap();
     assert!(!root.0.join("c1").exists());
+}
+
+#[test]
+fn the_shim_joins_the_cgroup_of_the_options_and_its_container_does_not() {
+    let lab = Lab::new();
+    let group = format!("/outlive-shim-{}", lab.ns);
+    let mut c = lab.bundle("c1", |spec| {
+        spec["process"]["args"] = json!(["/bin/sleep", "1000"])
+    });
+    let mut options = lab.options();
+    options.shim_cgroup = group.clone();
+    c.set_options(
+        "containerd.runc.v1.Options",
+        options.write_to_bytes().unwrap(),
+    );
+    let sent = c.request.options.as_ref().unwrap().write_to_bytes();
+    let reply = lab.start(&c, &sent.unwrap());
+    c.set_socket(&lab, &socket_of(&reply.stdout));
+    let init = c.create().unwrap();
+    c.start().unwrap();
+    let groups_of = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let (shim, init) = (groups_of(c.shim_pid()), groups_of(init));
+    assert!(shim.contains(&format!(":{group}\n")), "{shim}");
+    assert!(!init.contains(&group), "{init}");
+    c.kill(9).unwrap();
+    c.wait().unwrap();
+    c.delete().unwrap();
+    c.end();
+    for dir in leaks::cgroup_dirs(&group) {
+        eventually("the shim's cgroup is empty", || {
+            fs::remove_dir(&dir).map_err(|error| error.to_string())
+        });
+    }
 }

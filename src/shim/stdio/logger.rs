@@ -128,7 +128,7 @@ fn command(program: &Program, further_fds: Vec<OwnedFd>) -> Spawn {
         args: program.args.iter().map(Into::into).collect(),
         environment: Environment::Only(
             variables
-                .map(|(key, value)| (key.to_owned(), value.clone()))
+                .map(|(key, value)| (key.into(), value.into()))
                 .into(),
         ),
         further_fds,

@@ -1,13 +1,19 @@
 //! The tasks that move the bytes of one process, and what is known of them.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
-use crate::logs::{End, Flow, Moved, Sink, Source, pump};
+use crate::logs::{End, FifoPump, Flow, Moved, Phase, Sink, Source, pump};
+use crate::sys::pipe;
+
+/// How long, after a process was deleted, its last bytes wait for somebody who reads on.
+const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub(super) enum OutputName {
 }
 
 impl OutputName {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
@@ -49,8 +55,9 @@ pub(super) struct Shared {
     logger_restarts: Cell<u64>,
     outputs_running: Cell<usize>,
     output_ended: Notify,
-    stop_asked: Cell<bool>,
-    stop: Notify,
+    phase: watch::Sender<Phase>,
+    /// Deliver the last bytes of a deleted process.
+    last_bytes: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Shared {
@@ -81,20 +88,30 @@ impl Shared {
         }
     }
 
-    /// Ends the output streams as if their sources had ended.
-    pub(super) fn stop_outputs(&self) {
-        self.stop_asked.set(true);
-        self.stop.notify_waiters();
+    /// The streams' progress, where nothing of them waits for its sink.
+    pub(super) fn outputs_at_rest(&self) -> Option<[Moved; 2]> {
+        let flows = [&self.stdout, &self.stderr];
+        let held = flows.iter().any(|flow| flow.is_held());
+        (!held).then(|| flows.map(Flow::get))
     }
 
-    async fn stopped(&self) {
-        loop {
-            let stop = self.stop.notified();
-            if self.stop_asked.get() {
-                return;
-            }
-            stop.await;
-        }
+    /// Goes on to `phase`; it never goes back.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = *now < phase;
+            *now = (*now).max(phase);
+            later
+        });
+    }
+
+    pub(super) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    async fn reached(&self, phase: Phase) {
+        let mut now = self.phase.subscribe();
+        // The sender is in here, so it is not gone.
+        drop(now.wait_for(|now| *now >= phase).await);
     }
 }
 
@@ -113,6 +130,17 @@ impl Drop for Pumps {
     }
 }
 
+/// One output on its way through the shim.
+pub(super) struct Output {
+    pub(super) stream: OutputName,
+    pub(super) source: Source,
+    pub(super) sink: Sink,
+    /// Takes the bytes to the sink where that is a pipe.
+    pub(super) pump: FifoPump,
+    /// So that the last bytes find a reader, even if it comes late.
+    pub(super) fifo_readers: Rc<Vec<OwnedFd>>,
+}
+
 impl Pumps {
     pub(super) fn new(container: &str, process: &str) -> Self {
         Self {
@@ -125,8 +153,8 @@ impl Pumps {
                 logger_restarts: Cell::new(0),
                 outputs_running: Cell::new(0),
                 output_ended: Notify::new(),
-                stop_asked: Cell::new(false),
-                stop: Notify::new(),
+                phase: watch::Sender::default(),
+                last_bytes: RefCell::default(),
             }),
             tasks: RefCell::new(Vec::new()),
         }
@@ -144,7 +172,12 @@ impl Pumps {
     pub(super) fn start_stdin(&self, source: Source, sink: Sink) {
         let shared = Rc::clone(&self.shared);
         self.keep(spawn_local(async move {
-            match pump::run(&source, &sink, &shared.stdin).await {
+            let end = tokio::select! {
+                biased;
+                () = shared.reached(Phase::Closed) => return,
+                end = pump::run(&source, &sink, &shared.stdin) => end,
+            };
+            match end {
                 End::Eof => {}
                 End::SinkGone => {
                     debug!(container = *shared.container, process = *shared.process; "stdin was closed by the container");
@@ -156,28 +189,26 @@ impl Pumps {
         }));
     }
 
-    pub(super) fn start_output(&self, stream: OutputName, source: Source, sink: Sink) {
+    pub(super) fn start_output(&self, output: Output) {
         let running = Running::new(&self.shared);
-        self.keep(spawn_local(run_output(stream, source, sink, running)));
+        self.keep(spawn_local(run_output(output, running)));
     }
 
     fn keep(&self, task: JoinHandle<()>) {
         self.tasks.borrow_mut().push(task);
     }
 
-    /// Stops every task and waits until each has let go of its descriptors.
-    pub(super) async fn close(self) {
+    /// Stops every task and waits until each has let go of its descriptors; but for those that still deliver the last
+    /// bytes of an output, which are returned.
+    pub(super) async fn close(self) -> Vec<JoinHandle<()>> {
+        self.shared.enter(Phase::Closed);
         let tasks = self.tasks.take();
-        for task in &tasks {
-            task.abort();
-        }
         for task in tasks {
-            if let Err(error) = task.await
-                && !error.is_cancelled()
-            {
+            if let Err(error) = task.await {
                 warn!(container = *self.shared.container, process = *self.shared.process; "stdio pump: {error}");
             }
         }
+        self.shared.last_bytes.take()
     }
 }
 
@@ -200,21 +231,68 @@ impl Drop for Running {
     }
 }
 
-async fn run_output(stream: OutputName, source: Source, sink: Sink, running: Running) {
+async fn run_output(mut output: Output, running: Running) {
     let shared = Rc::clone(&running.0);
+    let flow = shared.flow(output.stream);
     tokio::select! {
         biased;
-        () = shared.stopped() => {}
-        () = deliver(stream, &source, &sink, &shared) => {}
+        () = shared.reached(Phase::Stopped) => count_unread(&output.source, flow, &shared, output.stream),
+        () = deliver(&mut output, &shared) => {}
     }
+    let Output {
+        stream,
+        source,
+        sink,
+        mut pump,
+        fifo_readers,
+    } = output;
     drop(source);
     drop(running);
-    sink.close_when_read().await;
+    let Sink::Pipe(fifo) = &sink else { return };
+    tokio::select! {
+        biased;
+        () = shared.reached(Phase::Closed) => {}
+        () = pump.replay(fifo, flow, None) => {}
+    }
+    if pump.is_empty() {
+        drop(fifo_readers);
+        tokio::select! {
+            biased;
+            () = shared.reached(Phase::Closed) => {}
+            () = sink.close_when_read() => {}
+        }
+    } else {
+        let later = Rc::clone(&shared);
+        let last_bytes = spawn_local(async move {
+            if let Sink::Pipe(fifo) = &sink {
+                let flow = later.flow(stream);
+                pump.replay(fifo, flow, Some(LAST_BYTES_PATIENCE)).await;
+            }
+            drop(fifo_readers);
+        });
+        shared.last_bytes.borrow_mut().push(last_bytes);
+    }
 }
 
-async fn deliver(stream: OutputName, source: &Source, sink: &Sink, shared: &Shared) {
+/// Tells of what is given up with a source that somebody still holds open.
+fn count_unread(source: &Source, flow: &Flow, shared: &Shared, stream: OutputName) {
+    if let Source::Pipe(source) = source
+        && let Ok(unread @ 1..) = pipe::unread(source)
+    {
+        flow.count_dropped(unread);
+        warn!(container = *shared.container, process = *shared.process, stream = stream.as_str(), bytes = unread;
+            "output that nobody took in time is lost");
+    }
+}
+
+async fn deliver(output: &mut Output, shared: &Shared) {
+    let (stream, source) = (output.stream, &output.source);
     let flow = shared.flow(stream);
-    let why = match pump::run(source, sink, flow).await {
+    let end = match &output.sink {
+        Sink::Pipe(fifo) => output.pump.run(source, fifo, flow).await,
+        sink => pump::run(source, sink, flow).await,
+    };
+    let why = match end {
         End::Eof => return,
         End::SinkGone => "nobody reads it any more".to_owned(),
         End::Failed(error) => error.to_string(),

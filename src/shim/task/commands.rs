@@ -1,8 +1,11 @@
 //! What callers ask a task for. Nothing here waits: an answer is given at once, or by the work that is started.
 
 use super::process::{Pending, Process, answer};
-use super::{Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, role, work};
+use super::{
+    Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, deletion, role, work,
+};
 use crate::oci::command::KillScope;
+use crate::shim::dump::TaskDump;
 use crate::shim::error::ShimError;
 use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State};
 use crate::shim::stdio::ProcessStdio;
@@ -62,6 +65,7 @@ impl Task {
                 self.spawn(work::stats(self.shared.clone(), self.cgroup.clone(), reply))
             }
             Command::InitPid(reply) => answer(reply, Ok(self.init.pid)),
+            Command::Dump(reply) => answer(reply, Ok(self.dump())),
         }
     }
 
@@ -83,7 +87,8 @@ impl Task {
             | Command::ReopenLogs(..)
             | Command::Wait(..)
             | Command::Stats(_)
-            | Command::InitPid(_) => return Ok(None),
+            | Command::InitPid(_)
+            | Command::Dump(_) => return Ok(None),
         };
         let process = self.process(key)?;
         let waits = match process.pending {
@@ -92,6 +97,16 @@ impl Task {
             Some(Pending::Freeze(_) | Pending::Other) => always,
         };
         Ok(waits.then_some(process))
+    }
+
+    fn dump(&self) -> TaskDump {
+        let execs = self.execs.iter().map(|(id, exec)| exec.dump(Some(id)));
+        TaskDump {
+            id: self.shared.caller.id.to_string(),
+            creating: false,
+            processes: std::iter::once(self.init.dump(None)).chain(execs).collect(),
+            oom_kills: self.oom_kills,
+        }
     }
 
     /// Feeds a request to the process's life and starts the call that follows, or answers why not.
@@ -139,18 +154,24 @@ impl Task {
             (Effect::CallPause, _) => self.spawn(work::pause(shared)),
             (Effect::CallResume, _) => self.spawn(work::resume(shared)),
             (Effect::CallDelete, None) => {
-                let work = work::DeleteInit {
+                let work = deletion::DeleteInit {
                     end: self.end_of_init(),
                     stdio: self.init.stdio.take(),
+                    cgroup: self.cgroup.clone(),
                 };
-                self.spawn(work::delete_init(shared, work));
+                self.spawn(deletion::delete_init(shared, work));
             }
             (Effect::CallDelete, Some(exec)) => {
                 let stdio = self
                     .execs
                     .get_mut(exec)
                     .and_then(|process| process.stdio.take());
-                self.spawn(work::delete_exec(shared, exec.clone(), stdio));
+                self.spawn(deletion::delete_exec(
+                    shared,
+                    exec.clone(),
+                    stdio,
+                    self.cgroup.clone(),
+                ));
             }
             _ => {}
         }

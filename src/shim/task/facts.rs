@@ -40,6 +40,8 @@ pub enum Fact {
     OthersDeadline,
     /// The container has run out of memory.
     OutOfMemory,
+    /// The bundle of an ended task is gone: nobody will ask for it any more.
+    Forgotten,
 }
 
 impl Task {
@@ -73,6 +75,7 @@ impl Task {
                     self.must_feed(&None, Input::OthersEnded);
                 }
             }
+            Fact::Forgotten => self.forget(),
             Fact::OutOfMemory => {
                 let kills = self.counted_oom_kills();
                 self.announce_oom(kills.max(self.oom_kills + 1));
@@ -102,7 +105,8 @@ impl Task {
     }
 
     fn apply(&mut self, key: &Key, effect: Effect) {
-        let container = self.shared.caller.id.clone();
+        let shared = self.shared.clone();
+        let container = shared.caller.id.clone();
         let Ok(process) = self.process(key) else {
             return;
         };
@@ -126,6 +130,9 @@ impl Task {
             (Effect::AnnounceExit(exit), exec) => {
                 for waiter in std::mem::take(&mut process.waiters) {
                     answer(waiter, Ok(exit));
+                }
+                if exec.is_none() {
+                    drop(tokio::task::spawn_local(work::await_oblivion(shared)));
                 }
                 info!(container = container.as_str(), pid = exit.pid.get(), status = exit.status.get(); "exited");
                 Some(Event::Exit {
@@ -234,6 +241,15 @@ impl Task {
             }
         }
         self.next(key);
+    }
+
+    /// Deletes the ended task on nobody's behalf.
+    fn forget(&mut self) {
+        if self.init.pending.is_none() && matches!(self.init.state, State::Stopped(_)) {
+            warn!(container = self.shared.caller.id.as_str(); "the bundle of an ended task is gone: deleting it");
+            self.init.pending = Some(Pending::Other);
+            self.must_feed(&None, Input::Delete);
+        }
     }
 
     fn on_freeze_answered(&mut self, input: Input, result: Result<(), ShimError>) {

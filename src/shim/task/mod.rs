@@ -14,18 +14,20 @@
 //! - [`process`]: what is kept of one process.
 //! - [`commands`]: what callers ask for.
 //! - [`facts`]: what happens, and what follows from it.
-//! - [`work`]: what runs beside the actor.
+//! - [`work`] and [`deletion`]: what runs beside the actor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::call::Caller;
+use super::dump::TaskDump;
 use super::error::ShimError;
 use super::exit::Journal;
 use super::lifecycle::{Role, State};
+use super::listener::Connections;
 use super::publisher::Publisher;
 use super::stdio::{ChildStdio, StoppingLoggersOfAll};
 use crate::cgroup::{Cgroup, Metrics};
@@ -36,6 +38,7 @@ use crate::types::event::TaskIo;
 use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus};
 
 pub mod commands;
+pub mod deletion;
 pub mod facts;
 pub mod process;
 pub mod work;
@@ -122,6 +125,8 @@ pub enum Command {
     Stats(Reply<Metrics>),
     /// Tell init's pid.
     InitPid(Reply<Option<Pid>>),
+    /// Tell what the state dump shows.
+    Dump(Reply<TaskDump>),
 }
 
 /// What everything that works for one task needs.
@@ -136,6 +141,10 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The logging binaries that were told to end.
     pub loggers: StoppingLoggersOfAll,
+    /// Who is connected to this shim.
+    pub connections: Connections,
+    /// Told of every fact, so that memory can be given back when there are none.
+    pub activity: Rc<Notify>,
     /// Where exits are written.
     pub journal: Journal,
     /// Back to the actor. Unbounded, since every message answers one thing that is under way.
@@ -181,7 +190,10 @@ impl Task {
         while !matches!(self.init.state, State::Deleted(_)) {
             tokio::select! {
                 biased;
-                Some(fact) = facts.recv() => self.on_fact(fact),
+                Some(fact) = facts.recv() => {
+                    self.on_fact(fact);
+                    self.shared.activity.notify_one();
+                }
                 command = commands.recv(), if callers => match command {
                     Some(command) => self.on_command(command),
                     None => callers = false,

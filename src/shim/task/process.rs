@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use super::{Command, DeletedProcess, Reply};
+use crate::shim::dump::ProcessDump;
 use crate::shim::error::ShimError;
 use crate::shim::lifecycle::State;
 use crate::shim::stdio::ProcessStdio;
 use crate::types::event::TaskIo;
-use crate::types::{ExitRecord, Pid, Stdio, Timestamp};
+use crate::types::{ExecId, ExitRecord, Pid, Stdio, Timestamp};
 
 /// How many calls may wait for the one that a process is busy with; further ones are refused.
 const QUEUE_BOUND: usize = 64;
@@ -23,6 +24,17 @@ pub enum Pending {
     Delete(Reply<DeletedProcess>),
     /// A call that leaves the state alone, and answers by itself.
     Other,
+}
+
+impl Pending {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Freeze(_) => "pause or resume",
+            Self::Delete(_) => "delete",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// One process.
@@ -67,6 +79,21 @@ impl Process {
         }
     }
 
+    /// What the state dump shows of it.
+    #[must_use]
+    pub fn dump(&self, exec: Option<&ExecId>) -> ProcessDump {
+        ProcessDump {
+            exec: exec.map(ToString::to_string),
+            pid: self.pid.map(Pid::get),
+            state: self.state.name(),
+            exit_status: self.state.exit().map(|exit| exit.status.get()),
+            busy: self.pending.as_ref().map(Pending::name),
+            queued: self.queue.len(),
+            waiters: self.waiters.len(),
+            stdio_open: self.stdio.is_some(),
+        }
+    }
+
     /// Lets `command` wait for the one that the process is busy with.
     pub fn enqueue(&mut self, command: Command) {
         if self.queue.len() < QUEUE_BOUND {
@@ -99,6 +126,7 @@ impl Command {
             Self::Wait(_, reply) => answer(reply, Err(error)),
             Self::Stats(reply) => answer(reply, Err(error)),
             Self::InitPid(reply) => answer(reply, Err(error)),
+            Self::Dump(reply) => answer(reply, Err(error)),
             Self::Pause(reply)
             | Self::Resume(reply)
             | Self::Checkpoint(_, reply)

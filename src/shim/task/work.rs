@@ -10,28 +10,32 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::facts::Fact;
 use super::process::answer;
 use super::{Key, PendingRestore, Reply, Shared};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::cgroup::{self, Cgroup, Metrics, OomNotice, OomWatch};
-use crate::oci::command::{DeleteMode, KillScope};
+use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
 use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, FailureKind, OciError, Restore};
 use crate::shim::call::read_pid;
 use crate::shim::error::{ShimError, chain};
 use crate::shim::reaper::{Child, Exit};
-use crate::shim::rootfs;
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
-use crate::types::{Event, ExecId, ExitRecord, Pid, Signal, Stdio};
+use crate::sys::spawn::Stream;
+use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 
 /// How long an OCI runtime that has answered may take to hand over the terminal.
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
-/// How long the end of a task that was killed by its deletion may take to be seen.
-const KILLED_LIMIT: Duration = Duration::from_secs(5);
+/// How often an ended task looks whether its bundle is still there.
+const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the record of an exit that could not be written waits for its next attempt.
+const FIRST_RECORD_PAUSE: Duration = Duration::from_secs(1);
+const LAST_RECORD_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -55,11 +59,11 @@ impl std::fmt::Debug for Started {
 }
 
 /// Tells the actor; it may have ended, and then nobody needs to know.
-fn tell(shared: &Shared, fact: Fact) {
+pub(super) fn tell(shared: &Shared, fact: Fact) {
     drop(shared.facts.send(fact));
 }
 
-async fn simple(shared: &Shared, command: Command) -> Result<(), ShimError> {
+pub(super) async fn simple(shared: &Shared, command: Command) -> Result<(), ShimError> {
     Ok(shared
         .caller
         .call(&command, CallStdio::Captured)
@@ -121,11 +125,7 @@ async fn run_restore(
 pub async fn start_process(
     shared: &Shared,
     command: &Command,
-    (stdin, stdout, stderr): (
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-        crate::sys::spawn::Stream,
-    ),
+    (stdin, stdout, stderr): (Stream, Stream, Stream),
     pid_file: PathBuf,
     stdio: Option<&ProcessStdio>,
 ) -> Result<Child, ShimError> {
@@ -146,10 +146,18 @@ pub async fn start_process(
         .caller
         .reaper
         .adopt(read_pid(command.name(), pid_file)?, &start);
-    if let Some(stdio) = stdio {
-        stdio.attach_console(CONSOLE_LIMIT).await?;
+    let attached = match stdio {
+        Some(stdio) => stdio.attach_console(CONSOLE_LIMIT).await,
+        None => Ok(()),
+    };
+    match attached {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            // It runs already, and nobody would ever hear of it again.
+            drop(shared.caller.reaper.signal(child.pid, Signal::KILL));
+            Err(error.into())
+        }
     }
-    Ok(child)
 }
 
 /// Starts an exec.
@@ -173,6 +181,8 @@ async fn run_exec(
         name: exec.as_str(),
         io_uid: shared.options.io_uid,
         io_gid: shared.options.io_gid,
+        attendance: shared.connections.attendance(),
+        spool_bytes: shared.options.log_spool_bytes,
     };
     let (stdio, child_stdio) = ProcessStdio::open(request, context).await?;
     let process_file = caller.bundle.exec_spec(exec);
@@ -224,13 +234,40 @@ pub async fn await_exit(shared: Rc<Shared>, key: Key, exit: oneshot::Receiver<Ex
     }
 }
 
-/// Writes an exit to disk, then tells the actor. A disk that cannot take it holds nothing up.
+/// Tells the actor when the bundle of the ended task is gone. containerd removes it after Delete; but a daemon that could
+/// not load the task has it cleaned up by the `delete` action, and never asks this shim again.
+pub async fn await_oblivion(shared: Rc<Shared>) {
+    while !shared.facts.is_closed() {
+        sleep(OBLIVION_INTERVAL).await;
+        if matches!(shared.caller.bundle.dir().try_exists(), Ok(false)) {
+            tell(&shared, Fact::Forgotten);
+        }
+    }
+}
+
+/// Writes an exit to disk, then tells the actor. A disk that cannot take it holds nothing up: the exit is announced, and
+/// its record tried again for as long as the task is there.
 pub async fn record_exit(shared: Rc<Shared>, entry: ExitEntry, not_deleted: Vec<ExecId>) {
     let (key, exit) = (entry.exec.clone(), entry.record());
-    if let Err(error) = shared.journal.append(entry, not_deleted).await {
-        warn!(container = shared.caller.id.as_str(); "{}", error.chain());
-    }
+    let container = shared.caller.id.as_str();
+    let mut written = shared
+        .journal
+        .append(entry.clone(), not_deleted.clone())
+        .await;
     tell(&shared, Fact::Recorded(key, exit));
+    let mut pause = FIRST_RECORD_PAUSE;
+    while let Err(error) = written {
+        warn!(container = container, pid = exit.pid.get(), status = exit.status.get(); "{}", error.chain());
+        sleep(pause).await;
+        if shared.facts.is_closed() {
+            return;
+        }
+        pause = (pause * 2).min(LAST_RECORD_PAUSE);
+        written = shared
+            .journal
+            .append(entry.clone(), not_deleted.clone())
+            .await;
+    }
 }
 
 /// Freezes the container.
@@ -364,61 +401,6 @@ pub async fn stats(shared: Rc<Shared>, cgroup: Option<Rc<Cgroup>>, reply: Reply<
     );
 }
 
-/// What the deletion of init takes with it.
-pub struct DeleteInit {
-    /// Tells init's end, where it is still to come: a created task is killed by its deletion.
-    pub end: Option<oneshot::Receiver<Result<ExitRecord, ShimError>>>,
-    /// Its stdio.
-    pub stdio: Option<ProcessStdio>,
-}
-
-/// Removes every trace of the container but its bundle.
-pub async fn delete_init(shared: Rc<Shared>, work: DeleteInit) {
-    let result = run_delete(&shared, work).await;
-    tell(&shared, Fact::DeleteAnswered(None, result));
-}
-
-async fn run_delete(
-    shared: &Shared,
-    DeleteInit { end, stdio }: DeleteInit,
-) -> Result<(), ShimError> {
-    if let (None, Some(stdio)) = (&end, &stdio) {
-        stdio.drained(shared.options.drain_cap()).await;
-    }
-    let mode = if end.is_some() {
-        DeleteMode::Force
-    } else {
-        DeleteMode::Ended
-    };
-    let deleted = match simple(shared, Command::Delete(mode)).await {
-        Err(ShimError::Oci(error)) if error.kind() == FailureKind::NoSuchContainer => Ok(()),
-        other => other,
-    };
-    if let (Ok(()), Some(end)) = (&deleted, end)
-        && timeout(KILLED_LIMIT, end).await.is_err()
-    {
-        warn!(container = shared.caller.id.as_str(); "the end of a deleted task is not seen");
-    }
-    if let Some(stdio) = stdio {
-        shared.loggers.add(stdio.close().await);
-    }
-    // Both are done, whatever becomes of the other: nothing may be left mounted.
-    let unmounted = rootfs::unmount(&shared.caller.bundle).await;
-    deleted.and(unmounted)?;
-    // From now on there is nothing that the `delete` action would have to clean up.
-    remove_file(&shared.caller.bundle.runtime());
-    Ok(())
-}
-
-/// Closes what is left of an exec.
-pub async fn delete_exec(shared: Rc<Shared>, exec: ExecId, stdio: Option<ProcessStdio>) {
-    if let Some(stdio) = stdio {
-        stdio.drained(shared.options.drain_cap()).await;
-        shared.loggers.add(stdio.close().await);
-    }
-    tell(&shared, Fact::DeleteAnswered(Some(exec), Ok(())));
-}
-
 /// The cgroup of a new init. On cgroup2 its controllers are enabled along the way, so that statistics and events are
 /// there (containerd `cmd/containerd-shim-runc-v2/task/service.go`, `Create`).
 #[must_use]
@@ -477,7 +459,7 @@ fn make_dir(path: &Path) -> Result<(), ShimError> {
     fs::create_dir_all(path).map_err(io("make the directory", path))
 }
 
-fn remove_file(path: &Path) {
+pub(super) fn remove_file(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             warn!("remove {path:?}: {error}")
