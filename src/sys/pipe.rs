@@ -122,6 +122,17 @@ pub fn grow(fd: impl AsFd, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nothing is in the pipe that `read` is the reading end of, and nobody can write to it any more.
+///
+/// # Errors
+/// What poll(2) answered.
+pub fn is_spent(read: impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+    uninterrupted(|| nix::poll::poll(&mut fds, PollTimeout::ZERO))?;
+    let [read] = fds;
+    Ok(read.revents() == Some(PollFlags::POLLHUP))
+}
+
 /// Which of the two could go on right now; the end of a stream and an error count as "can".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {

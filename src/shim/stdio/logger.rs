@@ -232,6 +232,10 @@ impl Keeper {
                     self.drain_until(then).await;
                 }
             }
+            if self.is_spent() {
+                // It has read everything, as a logger does at the end.
+                std::future::pending::<()>().await;
+            }
             if let Some(next) = self.restart() {
                 return next;
             }
@@ -326,6 +330,14 @@ impl Keeper {
             drop(self.inputs);
             end(&self.program.program, child).await;
         }
+    }
+
+    /// Whether no input has anything to read, nor ever will have.
+    fn is_spent(&self) -> bool {
+        [&self.inputs.stdout, &self.inputs.stderr]
+            .into_iter()
+            .flatten()
+            .all(|input| pipe::is_spent(input).unwrap_or(false))
     }
 
     /// Whether something is left that nobody reads.
