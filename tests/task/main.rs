@@ -21,6 +21,7 @@ mod journal;
 mod kill;
 mod leaks;
 mod life;
+mod logs;
 mod options;
 mod pause;
 mod resources;
