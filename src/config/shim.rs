@@ -120,7 +120,7 @@ pub struct ShimOptions {
     pub oci_timeout_seconds: u64,
     /// How long the output of a dead process is read on while somebody holds its pipe.
     pub drain_seconds: u64,
-    /// How long a shim without a task waits for one before it leaves; 0 for ever. Taken from the options of `start`.
+    /// How long a shim stays after its last task was deleted; 0 for ever. Taken from the options of `start`.
     pub idle_exit_seconds: u64,
     /// How much of each output stream that goes to a fifo is kept in a file while that is full and no manager is there;
     /// 0: nothing, and the container waits.

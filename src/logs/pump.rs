@@ -4,6 +4,11 @@
 //! did not take), and lets others run after a megabyte, so that a flood on one stream starves nobody.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFdReadyGuard;
+use tokio::time::timeout;
 
 use super::buffer;
 use super::flow::Flow;
@@ -39,7 +44,11 @@ pub async fn run(source: &Source, sink: &Sink, flow: &Flow) -> End {
         (Source::Pipe(source), Sink::Pipe(sink)) => splice_all(source, sink, flow).await,
         (source, Sink::Pipe(sink)) => copy_all(source, sink, flow).await,
         (source, Sink::Terminal(sink)) => copy_all(source, sink, flow).await,
-        (source, Sink::File(file)) => consume(source, |bytes| file.append(bytes, flow)).await,
+        (source, Sink::Log(log)) => {
+            let result = consume(source, |bytes| log.take(bytes, flow)).await;
+            log.finish(flow);
+            result
+        }
         (source, Sink::Nowhere) => consume(source, |bytes| flow.count_dropped(bytes.len())).await,
     };
     match result {
@@ -95,13 +104,29 @@ async fn splice_all(source: &Watched, sink: &Watched, flow: &Flow) -> io::Result
     }
 }
 
+/// How long nothing comes until the buffers are given back.
+const QUIET: Duration = Duration::from_millis(200);
+
+async fn readable_or_rest(source: &Watched) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+    if buffer::is_allocated() {
+        match timeout(QUIET, source.readable()).await {
+            Ok(readable) => return readable,
+            Err(_) => buffer::release(),
+        }
+    }
+    source.readable().await
+}
+
 async fn consume(source: &Source, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut turn = Turn::default();
     loop {
-        let mut readable = source.fd().readable().await?;
+        let mut readable = readable_or_rest(source.fd()).await?;
         let read = buffer::with(|buffer| {
             let length = source.read(buffer)?;
-            take(buffer.get(..length).unwrap_or_default());
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if !bytes.is_empty() {
+                take(bytes);
+            }
             Ok(length)
         });
         match read {
@@ -116,7 +141,7 @@ async fn consume(source: &Source, mut take: impl FnMut(&[u8])) -> io::Result<()>
 async fn copy_all(source: &Source, sink: &Watched, flow: &Flow) -> io::Result<()> {
     let mut turn = Turn::default();
     loop {
-        let mut readable = source.fd().readable().await?;
+        let mut readable = readable_or_rest(source.fd()).await?;
         match buffer::with(|buffer| copy_once(source, sink, buffer, flow)) {
             Ok(Copied::Everything) => turn.batch_done().await,
             Ok(Copied::AllBut(rest)) => deliver(sink, &rest, flow).await?,

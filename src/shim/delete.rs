@@ -128,15 +128,15 @@ fn clean(bundle: &Bundle, namespace: &Namespace, id: &ContainerId) -> End {
 /// deleted.
 fn explain_invented_exit(id: &ContainerId, pid: Pid, was: Option<ProcessIdentity>) {
     match was {
-        None => eprintln!(
+        None => say(&format!(
             "{id}: process {pid} was dead already and no exit of it is recorded: its exit status is not known, 137 is given"
-        ),
-        Some(was) if proc::running(pid).is_ok_and(|is| is == was) => {
-            eprintln!(
-                "{id}: process {pid} had no shim any more and could not be killed: it still runs"
-            )
-        }
-        Some(_) => eprintln!("{id}: process {pid} had no shim any more and was killed"),
+        )),
+        Some(was) if proc::running(pid).is_ok_and(|is| is == was) => say(&format!(
+            "{id}: process {pid} had no shim any more and could not be killed: it still runs"
+        )),
+        Some(_) => say(&format!(
+            "{id}: process {pid} had no shim any more and was killed"
+        )),
     }
 }
 
@@ -172,11 +172,11 @@ fn recorded_exit(bundle: &Bundle) -> Option<ExitRecord> {
     match exit_journal::read(&bundle.exits()) {
         Read::Found(exits) => {
             if exits.tail == Tail::Torn {
-                eprintln!(
+                say(&format!(
                     "the exit journal {:?} ends with what is no record; the {} before it are whole",
                     bundle.exits(),
                     exits.entries.len()
-                );
+                ));
             }
             let init = exits
                 .entries
@@ -248,6 +248,10 @@ fn remove_dead_socket(bundle: &Bundle) {
 }
 
 fn complain(operation: &str, error: &dyn std::error::Error) {
+    say(&format!("{operation}: {}", chain(error)));
+}
+
+fn say(what: &str) {
     // A closed stderr must not keep the rest from being cleaned up.
-    drop(writeln!(io::stderr(), "{operation}: {}", chain(error)));
+    drop(writeln!(io::stderr(), "{what}"));
 }

@@ -1,14 +1,23 @@
 //! Exits on disk: written before anybody is told.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::warn;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::error::ShimError;
+use super::task::Shared;
+use super::task::facts::Fact;
 use crate::bundle::exit_journal::{COMPACT_AT, ExitEntry, ExitJournal};
 use crate::types::ExecId;
+
+/// How long the record of an exit that could not be written waits for its next attempt.
+const FIRST_RECORD_PAUSE: Duration = Duration::from_secs(1);
+const LAST_RECORD_PAUSE: Duration = Duration::from_secs(60);
 
 /// The exit journal of one container; cheap to clone.
 #[derive(Debug, Clone)]
@@ -64,5 +73,31 @@ impl Journal {
             path,
             source,
         })
+    }
+}
+
+/// Writes an exit to disk, then tells the task's actor, which announces it. A disk that cannot take it holds nothing up:
+/// the exit is announced, and its record tried again for as long as the task is there.
+pub async fn record(shared: Rc<Shared>, entry: ExitEntry, not_deleted: Vec<ExecId>) {
+    let (key, exit) = (entry.exec.clone(), entry.record());
+    let container = shared.caller.id.as_str();
+    let mut written = shared
+        .journal
+        .append(entry.clone(), not_deleted.clone())
+        .await;
+    // The actor may have ended, and then nobody needs to know.
+    drop(shared.facts.send(Fact::Recorded(key, exit)));
+    let mut pause = FIRST_RECORD_PAUSE;
+    while let Err(error) = written {
+        warn!(container = container, pid = exit.pid.get(), status = exit.status.get(); "{}", error.chain());
+        sleep(pause).await;
+        if shared.facts.is_closed() {
+            return;
+        }
+        pause = (pause * 2).min(LAST_RECORD_PAUSE);
+        written = shared
+            .journal
+            .append(entry.clone(), not_deleted.clone())
+            .await;
     }
 }

@@ -11,8 +11,8 @@
 //! a task, and one of these signals                         -> stay; leave when the last task was deleted
 //! ```
 //!
-//! `idle_exit_seconds` is the most in the first two cases as well; 0 means never. The server of a group stays while its first bundle is
-//! there, but for a signal: its pod may be between two containers.
+//! `idle_exit_seconds` is the most in the first two cases as well; where it is 0 the third is none. The server of a group
+//! stays while its first bundle is there, but for a signal: its pod may be between two containers.
 //!
 //! containerd's own shim leaves at the first SIGTERM or SIGINT (`pkg/shim/shim_unix.go`, `handleExitSignals`), its
 //! containers behind it without anybody who hears their exit. A shim that has a task has nothing more important to do.

@@ -111,23 +111,25 @@ impl MethodHandler for Method<Box<dyn Call>> {
     }
 }
 
-/// The task service under both of its names.
+/// The service of the shim's own calls; see [`super::reopen`].
+pub const OWN_SERVICE_NAME: &str = "outlive.shim.v1.Shim";
+
+/// The task service under both of its names, and the shim's own.
 #[must_use]
 pub fn services(service: &Arc<Service>) -> HashMap<String, TtrpcService> {
-    let named = |name: &str| {
-        let methods = methods(service)
+    let named = |name: &str, methods: Vec<(&'static str, Handler)>| {
+        let methods = methods
             .into_iter()
             .map(|(method, handler)| (method.to_owned(), handler))
             .collect();
-        (
-            name.to_owned(),
-            TtrpcService {
-                methods,
-                streams: HashMap::new(),
-            },
-        )
+        let streams = HashMap::new();
+        (name.to_owned(), TtrpcService { methods, streams })
     };
-    SERVICE_NAMES.iter().map(|name| named(name)).collect()
+    SERVICE_NAMES
+        .iter()
+        .map(|name| named(name, methods(service)))
+        .chain([named(OWN_SERVICE_NAME, own_methods(service))])
+        .collect()
 }
 
 type Handler = Box<dyn MethodHandler + Send + Sync>;
@@ -153,6 +155,16 @@ fn methods(service: &Arc<Service>) -> Vec<(&'static str, Handler)> {
         method(service, "Connect", Ends, Service::connect),
         method(service, "Shutdown", Finishes, Service::shutdown),
     ]
+}
+
+fn own_methods(service: &Arc<Service>) -> Vec<(&'static str, Handler)> {
+    let finishes = Survival::Finishes;
+    vec![method(
+        service,
+        "ReopenLogs",
+        finishes,
+        Service::reopen_logs,
+    )]
 }
 
 fn method<Req, Resp, F, Fut>(

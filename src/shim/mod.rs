@@ -4,6 +4,7 @@
 //! - A call's way in: [`listener`], [`methods`], [`service`], [`registry`], then [`create`] or a [`task`]'s actor, which
 //!   asks [`lifecycle`] what may be done and has it done by [`call`], [`stdio`] and [`rootfs`].
 //! - A fact's way out: [`reaper`], the [`task`]'s actor, [`exit`] (on disk), [`publisher`] with its [`outbox`] (to the manager).
+//! - Beside both: [`reopen`], for who renames logs.
 //! - Between: [`convert`], [`error`], [`logger`], and [`dump`] of all that into the log.
 
 pub mod args;
@@ -25,6 +26,7 @@ pub mod outbox;
 pub mod publisher;
 pub mod reaper;
 pub mod registry;
+pub mod reopen;
 pub mod rootfs;
 pub mod server;
 pub mod service;

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::convert;
 use super::outbox::{Outbox, Waiting};
+use crate::sys::memory;
 use crate::types::{Event, Namespace, Timestamp};
 
 /// How many events may wait. About 1 MB; a task's life is some ten events.
@@ -131,6 +132,7 @@ impl Publisher {
         let mut client = None;
         let mut backoff = FIRST_BACKOFF;
         let mut refusals = 0;
+        let mut was_away = false;
         loop {
             let front = self.queue.borrow().front().cloned();
             let Some(waiting) = front else {
@@ -152,14 +154,19 @@ impl Publisher {
                 }
                 Attempt::Unreachable(error) => {
                     debug!("the manager cannot be reached: {error}");
-                    client = None;
+                    (client, was_away) = (None, true);
                     sleep(jittered(backoff)).await;
                     backoff = (backoff * 2).min(LAST_BACKOFF);
                     continue;
                 }
             }
-            (backoff, refusals) = (FIRST_BACKOFF, 0);
             self.queue.borrow_mut().remove(number);
+            (backoff, refusals) = (FIRST_BACKOFF, 0);
+            if was_away && self.is_empty() {
+                // What piled up meanwhile is free, in the middle of the heap.
+                was_away = false;
+                memory::trim_heap();
+            }
         }
     }
 

@@ -34,7 +34,7 @@ use super::registry::Registry;
 use super::service::{NewTask, Service};
 use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
-use super::{dump, idle, logger, methods};
+use super::{dump, idle, logger, methods, reopen};
 use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
 
@@ -148,6 +148,9 @@ async fn serve(
     drop(spawn_local(give_memory_back(environment.activity.clone())));
     let (creator, new_tasks) = mpsc::channel(CREATE_BOUND);
     let registry = Registry::default();
+    drop(spawn_local(
+        reopen::on_signal(registry.clone()).map_err(io_error("listen for SIGUSR2"))?,
+    ));
     drop(spawn_local(create_tasks(
         environment,
         registry.clone(),

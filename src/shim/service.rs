@@ -243,6 +243,14 @@ impl Service {
         }
     }
 
+    /// `ReopenLogs` of the shim's own service. Its request has the fields and numbers of `StateRequest`.
+    pub async fn reopen_logs(self: Arc<Self>, request: api::StateRequest) -> Answer<Empty> {
+        let key = Some(exec_key(&request.exec_id)?);
+        self.ask(&request.id, |reply| Command::ReopenLogs(key, reply))
+            .await
+            .map(empty)
+    }
+
     /// `Update`.
     pub async fn update(self: Arc<Self>, request: api::UpdateTaskRequest) -> Answer<Empty> {
         let resources = request.resources.into_option().unwrap_or_default();

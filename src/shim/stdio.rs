@@ -4,7 +4,7 @@
 //!            container                     shim                          outside
 //!   fd 0     pipe, read end  <---- pump <---- fifo (a writer is held)  <---- client
 //!   fd 1, 2  pipe, write end ----> pump ----> fifo (a reader is held)  ----> manager
-//!                            ----> pump ----> file, appended
+//!                            ----> pump ----> file, plain or in the CRI format
 //!                            ----------------------- fd 3, 4           ----> logging binary (both ends are held)
 //!   tty      slave           <-> master <-> pumps                      <---> as above; stdout only
 //! ```
@@ -37,7 +37,7 @@ use self::outputs::{Outputs, Target};
 pub use self::pumps::StdioCounters;
 use self::pumps::{Output, OutputName, Pumps, Shared};
 use crate::bundle::layout::Bundle;
-use crate::logs::{Attendance, FifoPump, Outage, Phase, Sink, Source, SpoolPlace};
+use crate::logs::{Attendance, FifoPump, Log, Outage, Phase, Sink, Source, SpoolPlace};
 use crate::shim::reaper::Reaper;
 use crate::sys::pipe::Pipe;
 use crate::sys::pty;
@@ -117,7 +117,7 @@ impl StoppingLoggers {
         self.0.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until they have ended: loggers 16 s at most, the last bytes 10 s longer than anybody reads them.
+    /// Waits until they have ended: loggers 18 s at most, the last bytes 10 s longer than anybody reads them.
     pub async fn ended(self) {
         for task in self.0 {
             if let Err(error) = task.await {
@@ -178,6 +178,7 @@ pub struct ProcessStdio {
     fifo_readers: Rc<Vec<OwnedFd>>,
     /// So that a container that closes its output is not EOF to the logger while the container lives.
     logger_writers: RefCell<Vec<OwnedFd>>,
+    logs: Vec<Rc<Log>>,
     loggers: Vec<Logger>,
 }
 
@@ -206,6 +207,7 @@ impl ProcessStdio {
             stdin_writer: RefCell::new(stdin_writer),
             fifo_readers: Rc::new(outputs.fifo_readers),
             logger_writers: RefCell::default(),
+            logs: outputs.logs,
             loggers: outputs.loggers,
         };
         let child = if stdio.terminal {
@@ -357,6 +359,27 @@ impl ProcessStdio {
             Console::None | Console::Awaited(_) => Ok(()),
             Console::Attached(master) => pty::resize(&**master, width, height),
         }
+    }
+
+    /// Goes on in new files where the old ones were renamed: after this nothing is written to those. A line that is
+    /// not ended is divided.
+    ///
+    /// # Errors
+    /// [`StdioOpenError::OpenFile`]; then no file is new, and the old ones are written on.
+    pub fn reopen_logs(&self) -> Result<(), StdioOpenError> {
+        let begin = |log: &Rc<Log>| {
+            log.begin_reopen()
+                .map_err(|source| StdioOpenError::OpenFile {
+                    path: log.path(),
+                    source,
+                })
+        };
+        // All are open before one is used.
+        let reopening = self.logs.iter().map(begin).collect::<Result<Vec<_>, _>>()?;
+        for log in reopening {
+            log.finish();
+        }
+        Ok(())
     }
 
     /// To be called when the process has ended: resolves when its output has ended, which the reader cannot delay, or

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -56,6 +56,20 @@ pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// The reading end of the pipe behind `fd` as a descriptor with flags of its own: what is set on it does not show on
+/// `fd` and its duplicates. It does not wait for a writer.
+///
+/// # Errors
+/// What open(2) of `/proc/self/fd/N` answered.
+pub fn open_again(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    Ok(file.into())
+}
+
 /// read(2), begun again after a signal. Zero is the end.
 ///
 /// # Errors
@@ -106,6 +120,17 @@ pub fn grow(fd: impl AsFd, bytes: usize) -> io::Result<()> {
         fcntl(fd, FcntlArg::F_SETPIPE_SZ(wanted))?;
     }
     Ok(())
+}
+
+/// Whether nothing is in the pipe that `read` is the reading end of, and nobody can write to it any more.
+///
+/// # Errors
+/// What poll(2) answered.
+pub fn is_spent(read: impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+    uninterrupted(|| nix::poll::poll(&mut fds, PollTimeout::ZERO))?;
+    let [read] = fds;
+    Ok(read.revents() == Some(PollFlags::POLLHUP))
 }
 
 /// Which of the two could go on right now; the end of a stream and an error count as "can".

@@ -2,18 +2,28 @@
 //!
 //! ```text
 //! stdin     ""  |  /path/of/fifo  |  fifo:///path
-//! output    ""  |  /path/of/fifo  |  fifo:///path  |  file:///path  |  binary:///program?key=value..  |  binary-v2:///..
+//! output    ""  |  /path/of/fifo  |  fifo:///path  |  binary:///program?key=value..  |  binary-v2:///..
+//!           file:///path[?max-size=BYTES[&max-files=COUNT]]
+//!           cri:///path[?max-line=BYTES][&max-size=BYTES[&max-files=COUNT]]
 //! ```
 //!
-//! The schemes are containerd's (`pkg/cio`, `cmd/containerd-shim-runc-v2/process/io.go`). A further one is an error.
+//! The schemes are containerd's (`pkg/cio`, `cmd/containerd-shim-runc-v2/process/io.go`), but for `cri`, which is the
+//! shim's own. A further one is an error, and so is a parameter of `file` or `cri` that is not in the list above.
 
+mod query;
+
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+
+use self::query::LogParameters;
 
 /// Why a stdio request cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StdioError {
     /// The scheme is none that the shim knows.
-    #[error("stdio {uri:?}: unknown scheme {scheme:?}; fifo, file, binary and binary-v2 are known")]
+    #[error(
+        "stdio {uri:?}: unknown scheme {scheme:?}; fifo, file, cri, binary and binary-v2 are known"
+    )]
     UnknownScheme {
         /// The whole URI.
         uri: String,
@@ -32,6 +42,24 @@ pub enum StdioError {
         /// The whole URI.
         uri: String,
     },
+    /// A log has no such parameter.
+    #[error("stdio {uri:?}: unknown parameter {key:?}")]
+    UnknownKey {
+        /// The whole URI.
+        uri: String,
+        /// The parameter.
+        key: String,
+    },
+    /// A log's parameter has no value that can be used.
+    #[error("stdio {uri:?}: parameter {key:?} {reason}")]
+    BadValue {
+        /// The whole URI.
+        uri: String,
+        /// The parameter.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// stdin can only be a fifo.
     #[error("stdin {uri:?}: only a fifo can be read from")]
     StdinNotFifo {
@@ -49,6 +77,15 @@ pub enum BinaryReady {
     Byte,
 }
 
+/// When a log file makes room for a new one, and how many old ones are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// The size in bytes that a file may not exceed, unless a single record does.
+    pub max_size: NonZeroU64,
+    /// How many old files are kept beside the one that is written.
+    pub max_files: NonZeroU32,
+}
+
 /// Where an output stream goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputUri {
@@ -56,8 +93,22 @@ pub enum OutputUri {
     Null,
     /// To a fifo that the manager made and reads.
     Fifo(PathBuf),
-    /// To a file, appended.
-    File(PathBuf),
+    /// To a file, appended as it comes.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// How it is rotated, if it is.
+        rotation: Option<Rotation>,
+    },
+    /// To a file, appended in the CRI log format.
+    Cri {
+        /// The file.
+        path: PathBuf,
+        /// The longest record in bytes of content; `None`: as long as the line.
+        max_line: Option<NonZeroUsize>,
+        /// How it is rotated, if it is.
+        rotation: Option<Rotation>,
+    },
     /// To a logging program on its fd 3 (stdout) and 4 (stderr).
     Binary {
         /// The program.
@@ -96,7 +147,7 @@ impl Stdio {
         let stdin = match OutputUri::parse(stdin)? {
             OutputUri::Null => None,
             OutputUri::Fifo(path) => Some(path),
-            OutputUri::File(_) | OutputUri::Binary { .. } => {
+            OutputUri::File { .. } | OutputUri::Cri { .. } | OutputUri::Binary { .. } => {
                 return Err(StdioError::StdinNotFifo {
                     uri: stdin.to_owned(),
                 });
@@ -129,10 +180,21 @@ impl OutputUri {
             return Ok(Self::Fifo(absolute(uri, uri.to_owned())?));
         }
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let path = absolute(uri, decode(uri, path, Plus::Literal)?)?;
+        let path = absolute(uri, query::decode_path(uri, path)?)?;
         let ready = match scheme {
             "fifo" => return Ok(Self::Fifo(path)),
-            "file" => return Ok(Self::File(path)),
+            "file" => {
+                let LogParameters { rotation, .. } = LogParameters::of_file(uri, query)?;
+                return Ok(Self::File { path, rotation });
+            }
+            "cri" => {
+                let LogParameters { max_line, rotation } = LogParameters::of_cri(uri, query)?;
+                return Ok(Self::Cri {
+                    path,
+                    max_line,
+                    rotation,
+                });
+            }
             "binary" => BinaryReady::Eof,
             "binary-v2" => BinaryReady::Byte,
             _ => {
@@ -142,14 +204,13 @@ impl OutputUri {
                 });
             }
         };
-        let mut args = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            args.push(decode(uri, key, Plus::Space)?);
-            if !value.is_empty() {
-                args.push(decode(uri, value, Plus::Space)?);
-            }
-        }
+        let pairs = query::pairs(uri, query)?.into_iter();
+        let args = pairs
+            .flat_map(|(key, value)| [key, value])
+            .enumerate()
+            .filter(|(position, text)| position % 2 == 0 || !text.is_empty())
+            .map(|(_, text)| text)
+            .collect();
         Ok(Self::Binary {
             program: path,
             args,
@@ -170,45 +231,6 @@ fn absolute(uri: &str, path: String) -> Result<PathBuf, StdioError> {
         Err(StdioError::RelativePath {
             uri: uri.to_owned(),
         })
-    }
-}
-
-/// What `+` stands for: itself in a path, a space in a query (RFC 3986; `application/x-www-form-urlencoded`).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Plus {
-    Literal,
-    Space,
-}
-
-fn decode(uri: &str, text: &str, plus: Plus) -> Result<String, StdioError> {
-    let malformed = || StdioError::Malformed {
-        uri: uri.to_owned(),
-    };
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match (byte, plus) {
-            (b'%', _) => {
-                let high = bytes.next().and_then(hex_digit).ok_or_else(malformed)?;
-                let low = bytes.next().and_then(hex_digit).ok_or_else(malformed)?;
-                high << 4 | low
-            }
-            (b'+', Plus::Space) => b' ',
-            (byte, _) => byte,
-        });
-    }
-    if decoded.contains(&0) {
-        return Err(malformed());
-    }
-    String::from_utf8(decoded).map_err(|_| malformed())
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
     }
 }
 
@@ -275,12 +297,17 @@ mod tests {
             "file:///a%00b",
             "/a\0b",
             "file:///%ff",
+            "cri:///x?max%zz=1",
         ] {
             assert!(
                 matches!(OutputUri::parse(uri), Err(StdioError::Malformed { .. })),
                 "{uri:?}"
             );
         }
+        assert!(matches!(
+            Stdio::parse(false, "cri:///x", "", ""),
+            Err(StdioError::StdinNotFifo { .. })
+        ));
         assert!(matches!(
             Stdio::parse(false, "file:///x", "", ""),
             Err(StdioError::StdinNotFifo { .. })
@@ -291,5 +318,69 @@ mod tests {
     fn a_terminal_has_no_stderr() {
         let stdio = Stdio::parse(true, "", "/o", "/e");
         assert_eq!(stdio.map(|stdio| stdio.stderr), Ok(OutputUri::Null));
+    }
+
+    fn rotation(max_size: u64, max_files: u32) -> Option<Rotation> {
+        Some(Rotation {
+            max_size: NonZeroU64::new(max_size)?,
+            max_files: NonZeroU32::new(max_files)?,
+        })
+    }
+
+    #[test]
+    fn a_log_file_has_its_parameters() {
+        let file = |path: &str, rotation| {
+            let path = path.into();
+            Ok(OutputUri::File { path, rotation })
+        };
+        assert_eq!(OutputUri::parse("file:///a/b"), file("/a/b", None));
+        let uri = "file:///a%3F?max-size=1000&max-files=3";
+        assert_eq!(OutputUri::parse(uri), file("/a?", rotation(1000, 3)));
+        let uri = "file:///a?max-size=1000";
+        assert_eq!(OutputUri::parse(uri), file("/a", rotation(1000, 5)));
+        let cri = |max_line, rotation| {
+            Ok(OutputUri::Cri {
+                path: "/a".into(),
+                max_line: NonZeroUsize::new(max_line),
+                rotation,
+            })
+        };
+        assert_eq!(OutputUri::parse("cri:///a"), cri(16384, None));
+        for none in ["0", "-1"] {
+            let uri = format!("cri:///a?max-line={none}");
+            assert_eq!(OutputUri::parse(&uri), cri(0, None));
+        }
+        let uri = "cri:///a?max-files=2&max-line=80&max-size=7";
+        assert_eq!(OutputUri::parse(uri), cri(80, rotation(7, 2)));
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_refused_by_name() {
+        for (uri, wrong) in [
+            ("file:///x?max-line=1", "max-line"),
+            ("file:///x?maxsize=1", "maxsize"),
+            ("cri:///x?", ""),
+            ("cri:///x?colour=red", "colour"),
+        ] {
+            match OutputUri::parse(uri) {
+                Err(StdioError::UnknownKey { key, .. }) => assert_eq!(key, wrong),
+                other => assert!(other.is_ok() && wrong.is_empty(), "{uri}: {other:?}"),
+            }
+        }
+        for (uri, wrong) in [
+            ("file:///x?max-size=0", "max-size"),
+            ("file:///x?max-size=1k", "max-size"),
+            ("file:///x?max-size=1&max-size=2", "max-size"),
+            ("file:///x?max-files=2", "max-files"),
+            ("file:///x?max-size=9&max-files=0", "max-files"),
+            ("cri:///x?max-line=", "max-line"),
+            ("cri:///x?max-line=many", "max-line"),
+        ] {
+            let parsed = OutputUri::parse(uri);
+            assert!(
+                matches!(&parsed, Err(StdioError::BadValue { key, .. }) if *key == wrong),
+                "{uri}: {parsed:?}"
+            );
+        }
     }
 }

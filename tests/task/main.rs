@@ -23,6 +23,7 @@ mod journal;
 mod kill;
 mod leaks;
 mod life;
+mod logs;
 mod options;
 mod outage;
 mod pause;

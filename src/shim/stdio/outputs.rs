@@ -7,7 +7,7 @@ use super::StdioContext;
 use super::error::{StdioOpenError, open_fifo};
 use super::logger::{Inputs, Logger, Program};
 use super::pumps::Shared;
-use crate::logs::{AppendFile, Sink};
+use crate::logs::{Log, LogStream, Sink};
 use crate::sys::pipe::Pipe;
 use crate::types::{OutputUri, Stdio};
 
@@ -26,6 +26,7 @@ pub(super) struct Outputs {
     pub(super) stdout: Target,
     pub(super) stderr: Target,
     pub(super) fifo_readers: Vec<OwnedFd>,
+    pub(super) logs: Vec<Rc<Log>>,
     pub(super) loggers: Vec<Logger>,
 }
 
@@ -40,6 +41,7 @@ impl Outputs {
             stdout: Target::Nowhere,
             stderr: Target::Nowhere,
             fifo_readers: Vec::new(),
+            logs: Vec::new(),
             loggers: Vec::new(),
         };
         outputs.open_fifos_and_files(&stdio.stdout, &stdio.stderr)?;
@@ -52,34 +54,44 @@ impl Outputs {
         stdout: &OutputUri,
         stderr: &OutputUri,
     ) -> Result<(), StdioOpenError> {
-        if let Some(sink) = self.open_sink(stdout)? {
+        if let Some(sink) = self.open_sink(stdout, LogStream::Stdout)? {
             self.stdout = Target::Sink(sink);
         }
         // One open file for both, so that what is done to it is done once.
-        if let (Target::Sink(Sink::File(file)), true) = (&self.stdout, stdout == stderr) {
-            self.stderr = Target::Sink(Sink::File(Rc::clone(file)));
-        } else if let Some(sink) = self.open_sink(stderr)? {
+        if let (Some(log), true) = (self.logs.first(), stdout == stderr) {
+            self.stderr = Target::Sink(Sink::Log(log.writer(LogStream::Stderr)));
+        } else if let Some(sink) = self.open_sink(stderr, LogStream::Stderr)? {
             self.stderr = Target::Sink(sink);
         }
         Ok(())
     }
 
-    fn open_sink(&mut self, uri: &OutputUri) -> Result<Option<Sink>, StdioOpenError> {
-        match uri {
-            OutputUri::Null | OutputUri::Binary { .. } => Ok(None),
+    fn open_sink(
+        &mut self,
+        uri: &OutputUri,
+        stream: LogStream,
+    ) -> Result<Option<Sink>, StdioOpenError> {
+        let (path, log) = match uri {
+            OutputUri::Null | OutputUri::Binary { .. } => return Ok(None),
             OutputUri::Fifo(path) => {
                 let fifo = open_fifo(path)?;
                 self.fifo_readers.push(fifo.read);
-                Ok(Some(Sink::pipe(fifo.write)?))
+                return Ok(Some(Sink::pipe(fifo.write)?));
             }
-            OutputUri::File(path) => match AppendFile::open(path) {
-                Ok(file) => Ok(Some(Sink::File(Rc::new(file)))),
-                Err(source) => Err(StdioOpenError::OpenFile {
-                    path: path.clone(),
-                    source,
-                }),
-            },
-        }
+            OutputUri::File { path, rotation } => (path, Log::plain(path, *rotation)),
+            OutputUri::Cri {
+                path,
+                max_line,
+                rotation,
+            } => (path, Log::cri(path, *max_line, *rotation)),
+        };
+        let log = log.map_err(|source| StdioOpenError::OpenFile {
+            path: path.clone(),
+            source,
+        })?;
+        let sink = Sink::Log(log.writer(stream));
+        self.logs.push(log);
+        Ok(Some(sink))
     }
 
     async fn start_loggers(
@@ -117,11 +129,11 @@ impl Outputs {
         } = uri
         {
             let program = Program {
-                program,
-                args,
+                program: program.clone(),
+                args: args.clone(),
                 ready: *ready,
-                container: cx.container,
-                namespace: cx.namespace,
+                container: cx.container.to_owned(),
+                namespace: cx.namespace.to_owned(),
             };
             let logger = Logger::start(program, inputs, cx.reaper, shared).await?;
             self.loggers.push(logger);

@@ -40,6 +40,8 @@ pub struct StdioCounters {
     pub stdout: Moved,
     /// Out of it.
     pub stderr: Moved,
+    /// How often a logging binary was started again.
+    pub logger_restarts: u64,
 }
 
 /// What the pumps and their owner share.
@@ -50,6 +52,7 @@ pub(super) struct Shared {
     stdin: Flow,
     stdout: Flow,
     stderr: Flow,
+    logger_restarts: Cell<u64>,
     outputs_running: Cell<usize>,
     output_ended: Notify,
     phase: watch::Sender<Phase>,
@@ -63,6 +66,10 @@ impl Shared {
             OutputName::Stdout => &self.stdout,
             OutputName::Stderr => &self.stderr,
         }
+    }
+
+    pub(super) fn count_logger_restart(&self) {
+        self.logger_restarts.update(|count| count.saturating_add(1));
     }
 
     /// How many output streams have not ended.
@@ -143,6 +150,7 @@ impl Pumps {
                 stdin: Flow::default(),
                 stdout: Flow::default(),
                 stderr: Flow::default(),
+                logger_restarts: Cell::new(0),
                 outputs_running: Cell::new(0),
                 output_ended: Notify::new(),
                 phase: watch::Sender::default(),
@@ -157,6 +165,7 @@ impl Pumps {
             stdin: self.shared.stdin.get(),
             stdout: self.shared.stdout.get(),
             stderr: self.shared.stderr.get(),
+            logger_restarts: self.shared.logger_restarts.get(),
         }
     }
 

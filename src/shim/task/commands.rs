@@ -8,6 +8,7 @@ use crate::oci::command::KillScope;
 use crate::shim::dump::TaskDump;
 use crate::shim::error::ShimError;
 use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State};
+use crate::shim::stdio::ProcessStdio;
 use crate::types::{Event, ExitRecord, Pid, Signal};
 
 impl Task {
@@ -49,6 +50,7 @@ impl Task {
                 });
                 answer(reply, closed);
             }
+            Command::ReopenLogs(whose, reply) => answer(reply, self.reopen_logs(whose.as_ref())),
             Command::Update(resources, reply) => {
                 match self.init.state.permits(role(&None), Permit::Update) {
                     Err(denied) => answer(reply, Err(denied.into())),
@@ -82,6 +84,7 @@ impl Task {
             | Command::Exec(..)
             | Command::Resize(..)
             | Command::CloseIo(..)
+            | Command::ReopenLogs(..)
             | Command::Wait(..)
             | Command::Stats(_)
             | Command::InitPid(_)
@@ -292,6 +295,23 @@ impl Task {
                 source,
             }),
         }
+    }
+
+    fn reopen_logs(&mut self, whose: Option<&Key>) -> Result<(), ShimError> {
+        if let Some(key) = whose {
+            let process = self.process(key)?;
+            // Not started, or being deleted: then nobody could promise what an answer does.
+            let stdio = process.stdio.as_ref().ok_or(Denied::State {
+                attempt: "reopen the logs of",
+                state: process.state.name(),
+            })?;
+            return Ok(stdio.reopen_logs()?);
+        }
+        let all = std::iter::once(&self.init).chain(self.execs.values());
+        let all = all.filter_map(|process| process.stdio.as_ref());
+        // The others are reopened whatever becomes of one.
+        let results: Vec<_> = all.map(ProcessStdio::reopen_logs).collect();
+        Ok(results.into_iter().collect::<Result<(), _>>()?)
     }
 
     fn wait(&mut self, key: &Key, reply: Reply<ExitRecord>) {

@@ -10,6 +10,7 @@ use super::work::{self, Started};
 use super::{DeletedProcess, Key, Task, role};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::shim::error::ShimError;
+use crate::shim::exit;
 use crate::shim::lifecycle::{Denied, Effect, Input, Others, Outcome, State, step};
 use crate::shim::reaper::Exit;
 use crate::types::{Event, ExitRecord, ExitStatus, Pid, ProcessIdentity, Timestamp};
@@ -329,7 +330,7 @@ impl Task {
             started_at,
             oom_killed,
         };
-        drop(tokio::task::spawn_local(work::record_exit(
+        drop(tokio::task::spawn_local(exit::record(
             self.shared.clone(),
             entry,
             not_deleted,

@@ -113,6 +113,8 @@ pub enum Command {
     Exec(Box<NewExec>, Reply<()>),
     /// Set a terminal's size: columns, rows.
     Resize(Key, u16, u16, Reply<()>),
+    /// Go on in new log files: one process's, or with `None` those of all.
+    ReopenLogs(Option<Key>, Reply<()>),
     /// Close stdin.
     CloseIo(Key, Reply<()>),
     /// Set limits: `LinuxResources` as JSON.

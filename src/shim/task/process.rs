@@ -134,6 +134,7 @@ impl Command {
             | Self::Exec(_, reply)
             | Self::Resize(_, _, _, reply)
             | Self::CloseIo(_, reply)
+            | Self::ReopenLogs(_, reply)
             | Self::Update(_, reply) => answer(reply, Err(error)),
         }
     }

@@ -15,7 +15,6 @@ use tokio::time::sleep;
 use super::facts::Fact;
 use super::process::answer;
 use super::{Key, PendingRestore, Reply, Shared};
-use crate::bundle::exit_journal::ExitEntry;
 use crate::cgroup::{self, Cgroup, Metrics, OomNotice, OomWatch};
 use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
@@ -32,10 +31,6 @@ use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 /// How often an ended task looks whether its bundle is still there.
 const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long the record of an exit that could not be written waits for its next attempt.
-const FIRST_RECORD_PAUSE: Duration = Duration::from_secs(1);
-const LAST_RECORD_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -242,31 +237,6 @@ pub async fn await_oblivion(shared: Rc<Shared>) {
         if matches!(shared.caller.bundle.dir().try_exists(), Ok(false)) {
             tell(&shared, Fact::Forgotten);
         }
-    }
-}
-
-/// Writes an exit to disk, then tells the actor. A disk that cannot take it holds nothing up: the exit is announced, and
-/// its record tried again for as long as the task is there.
-pub async fn record_exit(shared: Rc<Shared>, entry: ExitEntry, not_deleted: Vec<ExecId>) {
-    let (key, exit) = (entry.exec.clone(), entry.record());
-    let container = shared.caller.id.as_str();
-    let mut written = shared
-        .journal
-        .append(entry.clone(), not_deleted.clone())
-        .await;
-    tell(&shared, Fact::Recorded(key, exit));
-    let mut pause = FIRST_RECORD_PAUSE;
-    while let Err(error) = written {
-        warn!(container = container, pid = exit.pid.get(), status = exit.status.get(); "{}", error.chain());
-        sleep(pause).await;
-        if shared.facts.is_closed() {
-            return;
-        }
-        pause = (pause * 2).min(LAST_RECORD_PAUSE);
-        written = shared
-            .journal
-            .append(entry.clone(), not_deleted.clone())
-            .await;
     }
 }
 
