@@ -350,6 +350,8 @@ fn a_failed_checkpoint_names_crius_log_which_stays_in_the_bundle_and_the_task_ru
     let connections = options(|options| options.open_tcp = true);
     let taken = c.checkpoint(path.to_str().unwrap(), connections);
     assert_eq!(taken, Ok(()), "{}", fs::read_to_string(&log).unwrap());
+    lab.events
+        .wait(&format!("checkpointed c1 {}", path.display()));
     assert_images(&path);
     assert_eq!(
         lab.events
