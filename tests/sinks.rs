@@ -4,10 +4,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use outlive::shim::stdio::{DRAIN_CAP, Drained, ProcessStdio};
 
 use streams::{Bundle, Record, in_shim, records, stream, until};
@@ -192,6 +195,40 @@ fn an_immutable_log_goes_on_when_it_is_mutable_again() {
             assert!(read(&log).contains("Operation not permitted"));
         });
     }
+}
+
+#[test]
+fn an_io_error_does_not_stop_the_writer_and_a_new_file_says_what_is_missing() {
+    in_shim("io-error", |bundle| async move {
+        // A terminal whose other side is gone answers every write with EIO.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let log = bundle.at("log");
+        symlink(ptsname_r(&master).unwrap(), &log).unwrap();
+        let uri = bundle.uri("file", "log");
+        let mut run = Staged::start(&bundle, &uri, &[10, 1000, 1010]).await;
+        run.taken(10).await;
+        drop(master);
+        run.go();
+        run.taken(1000).await;
+        assert!(run.stdio.counters().stdout.dropped > 0);
+        fs::remove_file(&log).unwrap();
+        run.stdio.reopen_logs().unwrap();
+        run.go();
+        run.taken(1010).await;
+        run.go();
+        run.end().await;
+        let text = read(&log);
+        let (notice, rest) = text.split_once('\n').unwrap();
+        assert!(
+            notice.contains("in 990 lines are missing here: ") && notice.contains("(os error 5)"),
+            "{notice}"
+        );
+        let lines: String = (1000..1010).map(|line| format!("{line}\n")).collect();
+        assert_eq!(rest, lines);
+    });
 }
 
 #[test]

@@ -45,6 +45,7 @@ const REFUSALS: u32 = 5;
 pub struct Publisher {
     queue: Rc<RefCell<Outbox>>,
     changed: Rc<Notify>,
+    flushing: Rc<Notify>,
     refused: Rc<Cell<u64>>,
     namespace: Namespace,
     address: Option<PathBuf>,
@@ -73,6 +74,7 @@ impl Publisher {
         Self {
             queue: Rc::new(RefCell::new(Outbox::new(QUEUE_BOUND))),
             changed: Rc::default(),
+            flushing: Rc::default(),
             refused: Rc::default(),
             namespace,
             address,
@@ -117,6 +119,7 @@ impl Publisher {
 
     /// Waits until everything was delivered, at most `limit`.
     pub async fn flush(&self, limit: Duration) {
+        self.flushing.notify_one();
         let deadline = Instant::now() + limit;
         while !self.is_empty() && Instant::now() < deadline {
             sleep(Duration::from_millis(5)).await;
@@ -124,6 +127,14 @@ impl Publisher {
         let left = self.queue.borrow().len();
         if left > 0 {
             warn!(left = left; "the manager did not take every event in time");
+        }
+    }
+
+    /// Waits before the next attempt, unless there is no time left for that.
+    async fn pause(&self, delay: Duration) {
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = self.flushing.notified() => {}
         }
     }
 
@@ -149,13 +160,13 @@ impl Publisher {
                 Attempt::Refused(error) => {
                     debug!("the manager refuses an event: {error}");
                     refusals += 1;
-                    sleep(jittered(backoff)).await;
+                    self.pause(jittered(backoff)).await;
                     continue;
                 }
                 Attempt::Unreachable(error) => {
                     debug!("the manager cannot be reached: {error}");
                     (client, was_away) = (None, true);
-                    sleep(jittered(backoff)).await;
+                    self.pause(jittered(backoff)).await;
                     backoff = (backoff * 2).min(LAST_BACKOFF);
                     continue;
                 }
