@@ -8,7 +8,7 @@
 //! fifo ----- splice/copy> pipe of stdin, terminal
 //! ```
 //!
-//! A file is a [`log`]: [`cri`] makes records, [`file`] sees to it that each is whole, [`rotate`] renames. Nothing here
+//! A file is a [`mod@log`]: [`cri`] makes records, [`mod@file`] sees to it that each is whole, [`rotate`] renames. Nothing here
 //! knows of tasks or requests: the shim's stdio says what is connected to what, and runs one [`pump::run`] for each
 //! stream, or a [`FifoPump`].
 

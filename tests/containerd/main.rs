@@ -30,6 +30,7 @@ macro_rules! on_every_containerd {
     };
 }
 
+mod away;
 mod crash;
 mod events;
 mod execs;

@@ -251,7 +251,10 @@ fn one_checkpoint_starts_several_tasks() {
 fn a_restored_task_can_write_to_a_file_and_end_at_once() {
     in_guest();
     let lab = Lab::new();
-    let mut c = lab.shim("c1", "sleep 2; echo done; exit 5");
+    let mut c = lab.shim(
+        "c1",
+        "until [ -e /go ]; do sleep 0.1; done; echo done; exit 5",
+    );
     let file = lab.dir.join("file");
     c.set_stdio(&Stdio {
         stdout: format!("file://{}", file.display()),
@@ -266,6 +269,7 @@ fn a_restored_task_can_write_to_a_file_and_end_at_once() {
     )
     .unwrap();
     c.wait().unwrap();
+    fs::write(lab.dir.join("rootfs/go"), "").unwrap();
     dismiss(c);
     let mut c = lab.shim("c1", "exit 99");
     c.set_stdio(&Stdio {
@@ -346,6 +350,8 @@ fn a_failed_checkpoint_names_crius_log_which_stays_in_the_bundle_and_the_task_ru
     let connections = options(|options| options.open_tcp = true);
     let taken = c.checkpoint(path.to_str().unwrap(), connections);
     assert_eq!(taken, Ok(()), "{}", fs::read_to_string(&log).unwrap());
+    lab.events
+        .wait(&format!("checkpointed c1 {}", path.display()));
     assert_images(&path);
     assert_eq!(
         lab.events

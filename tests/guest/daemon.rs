@@ -3,8 +3,9 @@
 use std::fs;
 
 use crate::in_guest;
-use crate::support::node::{Version, on};
+use crate::support::node::on;
 use crate::support::poll;
+use crate::support::under_test::Version;
 
 const COUNTER: &str =
     "trap 'exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i >>/count; sleep 0.1; done";

@@ -11,9 +11,11 @@ repo=$(cd "$(dirname "$0")/../.." && pwd)
 shim=$1
 shift
 cd "$repo"
-# cargo tells one JSON object a line; a test program is one built in the test profile.
 # shellcheck disable=SC2086  # options, one word each
-programs=$(cargo test --quiet --locked --no-run ${GUEST_TESTS:---lib --test guest --test task --test mounts} --message-format=json-render-diagnostics |
+build() { cargo test --quiet --locked --no-run ${GUEST_TESTS:---lib --test guest --test task --test mounts} "$@"; }
+build
+# cargo tells one JSON object a line; a test program is one built in the test profile.
+programs=$(build --message-format=json-render-diagnostics |
     sed -n 's/.*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*/\1/p')
 if [ -z "$programs" ]; then
     echo "cargo built no test program for the guest" >&2

@@ -22,7 +22,7 @@ parts=$out/parts
 #   nf_*, nft_*, xt_*, ip*   how criu holds a checkpointed container's network still
 modules="overlay loop ext4 veth bridge dummy fuse
 tun inet_diag tcp_diag udp_diag unix_diag netlink_diag af_packet_diag raw_diag
-nfnetlink nf_conntrack_netlink nf_tables nft_compat nft_chain_nat xt_mark xt_conntrack
+nfnetlink nf_conntrack_netlink nf_tables nft_compat nft_chain_nat xt_mark xt_conntrack xt_tcpudp
 ip_tables iptable_filter ip6_tables ip6table_filter"
 
 if [ $# -lt 2 ]; then
@@ -142,7 +142,7 @@ done
 for name in iptables ip6tables iptables-save ip6tables-save iptables-restore ip6tables-restore; do
     ln -s xtables-nft-multi "$root/usr/sbin/$name"
 done
-for name in mark standard conntrack; do
+for name in mark standard conntrack tcp; do
     for extension in /usr/lib/x86_64-linux-gnu/xtables/lib*t_"$name".so; do
         [ ! -e "$extension" ] || program "$extension" "$extension"
     done

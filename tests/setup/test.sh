@@ -3,6 +3,12 @@
 #
 #   tests/setup/test.sh SHIM [PART...]        parts: setup config cargo crun guest
 #
+# The guest (tests/guest/plan) has what this machine may lack: cgroup v2, CAP_SYS_RESOURCE, criu. Its
+# processor is emulated, some twenty times slower, so it runs all of tests/guest, the unit tests of
+# cgroup and sys, the mounts on its kernel, and of tests/task what meets the cgroup, the freezer or a
+# kill: these with runc, and more of them with crun, which takes a third of runc's time there.
+# Input checks, stdio, options and the large numbers of containers and execs are left to this machine.
+#
 # Ends with one line that sums up. All output is kept in target/test.log. A part that hangs is
 # ended after PART_TIMEOUT seconds.
 set -uo pipefail

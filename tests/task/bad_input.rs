@@ -3,8 +3,8 @@
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
-use crate::spec::{mount, process};
-use containerd_shim_protos::api::{Empty, ExecProcessRequest, StateRequest, Status};
+use crate::spec::process;
+use containerd_shim_protos::api::{Empty, StateRequest, Status};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::Code::{self, *};
 use serde_json::json;
@@ -277,126 +277,4 @@ fn an_unknown_method_or_service_is_an_error_and_harms_nothing() {
     stranger.service = "no.such.Service".to_owned();
     stranger.call::<Empty>("State", &body).unwrap_err();
     assert_eq!(c.status(), Status::RUNNING);
-}
-
-fn show(what: &str, answer: Answer<String>) {
-    match answer {
-        Ok(answer) => println!("| {what} | OK | {answer} |"),
-        Err(Failure { code, message }) => println!("| {what} | {code:?} | {message:.220} |"),
-    }
-}
-
-/// For comparison with containerd's own shim (OUTLIVE_SHIM): prints what each wrong call is answered.
-#[test]
-#[ignore = "prints a table"]
-fn table() {
-    let lab = Lab::new();
-    let c = lab.run("c1", "exec sleep 1000");
-    for (id, _) in strangers().into_iter().take(3) {
-        let all = task_calls(&c.client.process(&id, ""));
-        all.into_iter()
-            .for_each(|(call, answer)| show(&format!("{call} id={id:.8?}"), answer));
-    }
-    process_calls(&c.exec("nope"))
-        .into_iter()
-        .for_each(|(call, answer)| show(&format!("{call} exec=nope"), answer));
-    for (number, bad) in malformed().into_iter().map(Some).enumerate() {
-        let kind = bad.as_ref().map_or("none", |bad| &bad.type_url).to_owned();
-        show(
-            &format!("Exec spec={kind:?}"),
-            text(
-                c.exec(&format!("m{number}"))
-                    .add_any(bad.clone(), &Stdio::default()),
-            ),
-        );
-        show(
-            &format!("  Start of it, {kind:?}"),
-            text(c.exec(&format!("m{number}")).start()),
-        );
-        show(&format!("Update {kind:?}"), text(c.update(bad.clone())));
-        show(
-            &format!("Checkpoint {kind:?}"),
-            text(c.checkpoint("/tmp/none/x", bad.clone())),
-        );
-        let mut other = lab.bundle(&format!("o{number}"), |_| ());
-        other.set_socket(&lab, &c.client.socket);
-        other.request.options = bad.into();
-        show(&format!("Create options={kind:?}"), text(other.create()));
-        text(other.delete()).unwrap_or_default();
-    }
-    for id in ["", "../x", "a/b"] {
-        show(
-            &format!("Exec exec={id:?}"),
-            text(c.exec(id).add(&process("exit 0"), &Stdio::default())),
-        );
-    }
-    type Edit = (&'static str, fn(&mut Container));
-    let edits: [Edit; 7] = [
-        ("id empty", |c| c.request.id.clear()),
-        ("id ../x", |c| c.request.id = "../x".to_owned()),
-        ("id 10000", |c| c.request.id = "x".repeat(10_000)),
-        ("bundle relative", |c| c.request.bundle = "b".to_owned()),
-        ("bundle missing", |c| c.request.bundle.push_str("/none")),
-        ("scheme", |c| c.request.stdout = "ftp:///x".to_owned()),
-        ("mount type", |c| {
-            c.request.rootfs = vec![mount("nosuchfs", "none", &[])]
-        }),
-    ];
-    for (number, (what, edit)) in edits.into_iter().enumerate() {
-        let mut other = lab.bundle(&format!("b{number}"), |_| ());
-        other.set_socket(&lab, &c.client.socket);
-        edit(&mut other);
-        show(&format!("Create {what}"), text(other.create()));
-    }
-}
-
-/// The same for calls that come at the wrong time.
-#[test]
-#[ignore = "prints a table"]
-fn table_of_wrong_states() {
-    let lab = Lab::new();
-    let c = lab.run("c1", "exec sleep 1000");
-    for signal in [0, 65, 999] {
-        show(&format!("Kill {signal}"), text(c.kill(signal)));
-    }
-    show("Create again", text(c.create()));
-    show("Start again", text(c.start()));
-    show("Delete running", text(c.delete()));
-    show("Resume running", text(c.resume()));
-    c.pause().unwrap();
-    show("Pause paused", text(c.pause()));
-    show(
-        "Exec paused",
-        text(c.exec("paused").add(&process("exit 0"), &Stdio::default())),
-    );
-    show("Start paused", text(c.start()));
-    show("Delete paused", text(c.delete()));
-    c.resume().unwrap();
-    c.exec("added")
-        .add(&process("exit 0"), &Stdio::default())
-        .unwrap();
-    show(
-        "Exec id used",
-        text(c.exec("added").add(&process("exit 0"), &Stdio::default())),
-    );
-    show("Kill exec not started", text(c.exec("added").kill(9)));
-    let done = c.exec_run("done", "exit 0");
-    done.wait().unwrap();
-    show("Kill exec gone", text(done.kill(9)));
-    show("Start exec again", text(done.start()));
-    c.kill(9).unwrap();
-    c.wait().unwrap();
-    show("Start exec, init stopped", text(c.exec("added").start()));
-    for (call, answer) in task_calls(&c) {
-        show(&format!("{call} stopped"), answer);
-    }
-    // containerd's shim dies of this one, so it comes last.
-    let body = request!(ExecProcessRequest {
-        id: "c1",
-        exec_id: "none"
-    });
-    println!(
-        "| Exec without spec | {:?} |",
-        c.client.try_call::<Empty>("Exec", &body)
-    );
 }

@@ -139,3 +139,70 @@ fn a_parameter_that_no_log_has_is_refused_by_name() {
         assert!(error.message.contains(wrong), "{error:?}");
     }
 }
+
+/// The process's own pages in kB.
+fn own_pages(pid: u32) -> u64 {
+    // A page of a file that is still to be written back counts as dirty for whoever has it mapped.
+    nix::unistd::sync();
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup
+        .lines()
+        .find(|line| line.starts_with("Private_Dirty:"));
+    line.unwrap()
+        .split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_flood_costs_a_shim_little_memory_and_afterwards_none() {
+    let lab = Lab::new();
+    let mut c = lab.shim(
+        "c1",
+        "read word; yes 'a line of some length, as they come' | head -c 100000000; read word",
+    );
+    let (log, stdin) = (lab.dir.join("log"), c.bundle.join("in"));
+    crate::fifo::make(&stdin);
+    c.set_stdio(&Stdio {
+        stdin: stdin.to_str().unwrap().to_owned(),
+        stdout: format!("cri://{}?max-size=20000000&max-files=1", log.display()),
+        ..Stdio::default()
+    });
+    c.create().unwrap();
+    c.start().unwrap();
+    let (pid, before) = (c.shim_pid(), own_pages(c.shim_pid()));
+    say(&c, "go");
+    let rotated = lab.dir.join(".log.1");
+    let mut most = 0;
+    let mut quiet = 0;
+    let mut last = None;
+    eventually("the flood ends", || {
+        most = most.max(own_pages(pid));
+        // By its inode: the size alone would look the same after a rotation.
+        let now = fs::metadata(&log)
+            .map(|it| (std::os::unix::fs::MetadataExt::ino(&it), it.len()))
+            .ok();
+        quiet = if now == last && rotated.exists() {
+            quiet + 1
+        } else {
+            0
+        };
+        last = now;
+        (quiet > 50).then_some(()).ok_or_else(|| format!("{now:?}"))
+    });
+    let release = !binary()
+        .components()
+        .any(|part| part.as_os_str() == "debug");
+    let after = eventually("it rests", || {
+        let now = own_pages(pid);
+        (now <= before + 100 || !release)
+            .then_some(now)
+            .ok_or_else(|| format!("{now} kB, {before} kB before"))
+    });
+    eprintln!("Private_Dirty: {before} kB before, up to {most} kB in the flood, {after} kB after");
+    assert!(most <= 1000 || !release, "{most} kB");
+    say(&c, "end");
+    c.wait().unwrap();
+}
