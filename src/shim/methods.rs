@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::Message;
@@ -16,6 +17,7 @@ use containerd_shim_protos::ttrpc::asynchronous::{
 use containerd_shim_protos::ttrpc::proto::{Code, Request, Response, Status};
 use containerd_shim_protos::ttrpc::{self, get_status};
 use log::{debug, info};
+use tokio::time::Instant;
 
 use super::error::ShimError;
 use super::service::Service;
@@ -33,6 +35,24 @@ enum Survival {
     Ends,
 }
 
+tokio::task_local! {
+    static DEADLINE: Option<Instant>;
+}
+
+/// When the caller of the method under way gives up, where it has said so; to be asked from the method itself.
+#[must_use]
+pub fn deadline() -> Option<Instant> {
+    DEADLINE.try_with(|deadline| *deadline).ok().flatten()
+}
+
+/// The deadline in a request that has just come (ttrpc's `timeout_nano`; zero is none).
+fn deadline_of(request: &Request) -> Option<Instant> {
+    let limit = u64::try_from(request.timeout_nano)
+        .ok()
+        .filter(|nanos| *nanos > 0)?;
+    Instant::now().checked_add(Duration::from_nanos(limit))
+}
+
 struct Method<F> {
     service: Arc<Service>,
     name: &'static str,
@@ -45,7 +65,7 @@ trait Call: Send + Sync {
     async fn call(
         &self,
         service: Arc<Service>,
-        payload: &[u8],
+        request: &Request,
         survival: Survival,
     ) -> Result<Vec<u8>, Status>;
 }
@@ -63,12 +83,13 @@ where
     async fn call(
         &self,
         service: Arc<Service>,
-        payload: &[u8],
+        request: &Request,
         survival: Survival,
     ) -> Result<Vec<u8>, Status> {
-        let request = Req::parse_from_bytes(payload)
+        let deadline = deadline_of(request);
+        let request = Req::parse_from_bytes(&request.payload)
             .map_err(|error| get_status(Code::INVALID_ARGUMENT, format!("request: {error}")))?;
-        let work = (self.0)(service, request);
+        let work = DEADLINE.scope(deadline, (self.0)(service, request));
         let answer = match survival {
             Survival::Ends => work.await,
             Survival::Finishes => tokio::spawn(work).await.unwrap_or(Err(ShimError::Worker {
@@ -91,7 +112,7 @@ impl MethodHandler for Method<Box<dyn Call>> {
         let mut response = Response::new();
         match self
             .call
-            .call(self.service.clone(), &request.payload, self.survival)
+            .call(self.service.clone(), &request, self.survival)
             .await
         {
             Ok(payload) => {

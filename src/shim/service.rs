@@ -17,6 +17,7 @@ use super::convert;
 use super::create::CreateRequest;
 use super::error::ShimError;
 use super::listener::Connections;
+use super::methods::deadline;
 use super::registry::Registry;
 use super::task::{Command, Key, NewExec, Reply};
 use crate::config::ShimOptions;
@@ -130,7 +131,7 @@ impl Service {
     ) -> Answer<api::DeleteResponse> {
         let key = exec_key(&request.exec_id)?;
         let deleted = self
-            .ask(&request.id, |reply| Command::Delete(key, reply))
+            .ask(&request.id, |reply| Command::Delete(key, deadline(), reply))
             .await?;
         Ok(api::DeleteResponse {
             pid: deleted.pid.map_or(0, Pid::get),

@@ -31,7 +31,7 @@ impl FifoReader {
         }
     }
 
-    /// Opens the fifo and reads until [`Self::leave`], or its end.
+    /// Opens the fifo, which has a writer, and reads until [`Self::leave`], or its end.
     pub fn come(&mut self) {
         assert!(self.present.is_none(), "it is here already");
         let fifo = OpenOptions::new()

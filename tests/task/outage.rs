@@ -5,6 +5,9 @@ use crate::fifo_reader::{FifoReader, STEADY_WRITER, numbers};
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
+use containerd_shim_protos::api::{DeleteRequest, DeleteResponse};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::ttrpc::Request;
 use std::time::{Duration, Instant};
 
 fn to(path: &std::path::Path) -> Stdio {
@@ -121,4 +124,42 @@ fn delete_does_not_wait_for_a_reader_that_never_comes_and_the_shim_does_for_a_wh
         log if log.contains("the last bytes are lost") => Ok(()),
         log => Err(format!("{:?} after Delete: {log}", begun.elapsed())),
     });
+}
+
+/// A grandchild of the exec holds its stdout: the drain would go on for ten seconds, and the caller is there for three.
+#[test]
+fn delete_answers_before_its_caller_gives_up() {
+    let lab = Lab::new();
+    let c = lab.run("c1", "exec sleep 1000");
+    let out = make(&c.bundle.join("out"));
+    let exec = c.exec("e1");
+    let script = crate::spec::process("sleep 1000 & echo said");
+    exec.add(&script, &to(&out)).unwrap();
+    let mut reader = FifoReader::of(&out);
+    exec.start().unwrap();
+    reader.come();
+    exec.wait().unwrap();
+    comes(&reader, 5);
+    let mut connection = c.client.connection().unwrap();
+    let body = request!(DeleteRequest {
+        id: "c1",
+        exec_id: "e1"
+    });
+    let mut request = Request::new();
+    request.service.clone_from(&c.client.service);
+    request.method = "Delete".to_owned();
+    request.payload = body.write_to_bytes().unwrap();
+    request.timeout_nano = 3_000_000_000;
+    let begun = Instant::now();
+    let frame = request.write_to_bytes().unwrap();
+    write_frame(&mut connection.stream, 1, 1, &frame).unwrap();
+    let answer = connection.receive::<DeleteResponse>(1).unwrap();
+    let took = begun.elapsed();
+    assert_eq!(answer.unwrap().exit_status, 0);
+    assert!((2000..3000).contains(&took.as_millis()), "{took:?}");
+    eventually("the reader's EOF", || match reader.at_end() {
+        true => Ok(()),
+        false => Err("none".to_owned()),
+    });
+    assert_eq!(reader.take(), b"said\n");
 }

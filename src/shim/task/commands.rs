@@ -22,8 +22,8 @@ impl Task {
         match command {
             Command::State(key, reply) => answer(reply, self.state(&key)),
             Command::Start(key, reply) => self.request(&key, Input::Start, Pending::Start(reply)),
-            Command::Delete(key, reply) => {
-                self.request(&key, Input::Delete, Pending::Delete(reply))
+            Command::Delete(key, deadline, reply) => {
+                self.request(&key, Input::Delete, Pending::Delete(deadline, reply))
             }
             Command::Pids(reply) => answer(reply, Ok(self.pids())),
             Command::Pause(reply) => self.request(&None, Input::Pause, Pending::Freeze(reply)),
@@ -72,7 +72,7 @@ impl Task {
     /// The process whose present call `command` has to wait for.
     fn must_wait_behind(&mut self, command: &Command) -> Result<Option<&mut Process>, ShimError> {
         let (key, always) = match command {
-            Command::Start(key, _) | Command::Delete(key, _) => (key, true),
+            Command::Start(key, _) | Command::Delete(key, ..) => (key, true),
             Command::Pause(_)
             | Command::Resume(_)
             | Command::Checkpoint(..)
@@ -93,7 +93,7 @@ impl Task {
         let process = self.process(key)?;
         let waits = match process.pending {
             None => false,
-            Some(Pending::Start(_) | Pending::Delete(_)) => true,
+            Some(Pending::Start(_) | Pending::Delete(..)) => true,
             Some(Pending::Freeze(_) | Pending::Other) => always,
         };
         Ok(waits.then_some(process))
@@ -156,24 +156,33 @@ impl Task {
             (Effect::CallDelete, None) => {
                 let work = deletion::DeleteInit {
                     end: self.end_of_init(),
-                    stdio: self.init.stdio.take(),
-                    cgroup: self.cgroup.clone(),
+                    output: self.output_to_drain(key),
                 };
                 self.spawn(deletion::delete_init(shared, work));
             }
             (Effect::CallDelete, Some(exec)) => {
-                let stdio = self
-                    .execs
-                    .get_mut(exec)
-                    .and_then(|process| process.stdio.take());
-                self.spawn(deletion::delete_exec(
-                    shared,
-                    exec.clone(),
-                    stdio,
-                    self.cgroup.clone(),
-                ));
+                let output = self.output_to_drain(key);
+                self.spawn(deletion::delete_exec(shared, exec.clone(), output));
             }
             _ => {}
+        }
+    }
+
+    /// What the deletion of the process `key` takes with it.
+    fn output_to_drain(&mut self, key: &Key) -> deletion::Output {
+        let cgroup = self.cgroup.clone();
+        let process = self.process(key).ok();
+        let (stdio, deadline) = process.map_or((None, None), |process| {
+            let deadline = match process.pending {
+                Some(Pending::Delete(deadline, _)) => deadline,
+                Some(Pending::Start(_) | Pending::Freeze(_) | Pending::Other) | None => None,
+            };
+            (process.stdio.take(), deadline)
+        });
+        deletion::Output {
+            stdio,
+            deadline,
+            cgroup,
         }
     }
 
@@ -340,7 +349,7 @@ pub(super) fn refuse(pending: Pending, error: ShimError) {
     match pending {
         Pending::Start(reply) => answer(reply, Err(error)),
         Pending::Freeze(reply) => answer(reply, Err(error)),
-        Pending::Delete(reply) => answer::<DeletedProcess>(reply, Err(error)),
+        Pending::Delete(_, reply) => answer::<DeletedProcess>(reply, Err(error)),
         Pending::Other => {}
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::facts::Fact;
@@ -25,8 +25,16 @@ const KILLED_LIMIT: Duration = Duration::from_secs(5);
 pub struct DeleteInit {
     /// Tells init's end, where it is still to come: a created task is killed by its deletion.
     pub end: Option<oneshot::Receiver<Result<ExitRecord, ShimError>>>,
-    /// Its stdio.
+    /// Its output.
+    pub output: Output,
+}
+
+/// The stdio of a process that is being deleted.
+pub struct Output {
+    /// The stdio, if it is open.
     pub stdio: Option<ProcessStdio>,
+    /// When the caller of the deletion gives up.
+    pub deadline: Option<Instant>,
     /// Who could still write there.
     pub cgroup: Option<Rc<Cgroup>>,
 }
@@ -39,10 +47,10 @@ pub async fn delete_init(shared: Rc<Shared>, work: DeleteInit) {
 
 async fn run_delete(
     shared: &Shared,
-    DeleteInit { end, stdio, cgroup }: DeleteInit,
+    DeleteInit { end, mut output }: DeleteInit,
 ) -> Result<(), ShimError> {
-    if let (None, Some(stdio)) = (&end, &stdio) {
-        drain(shared, stdio, cgroup).await;
+    if end.is_none() {
+        output.drain(shared).await;
     }
     let mode = if end.is_some() {
         DeleteMode::Force
@@ -55,9 +63,7 @@ async fn run_delete(
     {
         warn!(container = shared.caller.id.as_str(); "the end of a deleted task is not seen");
     }
-    if let Some(stdio) = stdio {
-        shared.loggers.add(stdio.close().await);
-    }
+    output.close(shared).await;
     // Both are done, whatever becomes of the other: nothing may be left mounted.
     let unmounted = rootfs::unmount(&shared.caller.bundle).await;
     deleted.and(unmounted)?;
@@ -83,31 +89,40 @@ async fn call_delete(shared: &Shared, mode: DeleteMode) -> Result<(), ShimError>
     }
 }
 
-/// Reads the output of a dead process to its end, or for as long as anybody of the container may have it open.
-async fn drain(shared: &Shared, stdio: &ProcessStdio, cgroup: Option<Rc<Cgroup>>) {
-    let others_gone = move || {
-        let empty = cgroup.as_ref().map(|cgroup| cgroup.is_empty());
-        matches!(empty, Some(Ok(true)))
-    };
-    let cap = shared.options.drain_cap();
-    match stdio.drained(cap, others_gone).await {
-        Drained::Everything => {}
-        ended => {
-            info!(container = shared.caller.id.as_str(); "output is held open and not read on: {ended:?}")
+impl Output {
+    /// Reads what a dead process wrote to its end, or for as long as anybody of the container may have it open; and never
+    /// so long that the caller would not be there to hear the answer.
+    async fn drain(&mut self, shared: &Shared) {
+        let Some(stdio) = &self.stdio else { return };
+        let cgroup = self.cgroup.take();
+        let others_gone = move || {
+            let empty = cgroup.as_ref().map(|cgroup| cgroup.is_empty());
+            matches!(empty, Some(Ok(true)))
+        };
+        let cap = shared.options.drain_cap();
+        // A quarter is left for the OCI runtime's part.
+        let left = |deadline: Instant| (deadline - Instant::now()).mul_f32(0.75);
+        let cap = self
+            .deadline
+            .map_or(cap, |deadline| cap.min(left(deadline)));
+        match stdio.drained(cap, others_gone).await {
+            Drained::Everything => {}
+            ended => {
+                info!(container = shared.caller.id.as_str(); "output is held open and not read on: {ended:?}");
+            }
+        }
+    }
+
+    async fn close(self, shared: &Shared) {
+        if let Some(stdio) = self.stdio {
+            shared.loggers.add(stdio.close().await);
         }
     }
 }
 
 /// Closes what is left of an exec.
-pub async fn delete_exec(
-    shared: Rc<Shared>,
-    exec: ExecId,
-    stdio: Option<ProcessStdio>,
-    cgroup: Option<Rc<Cgroup>>,
-) {
-    if let Some(stdio) = stdio {
-        drain(&shared, &stdio, cgroup).await;
-        shared.loggers.add(stdio.close().await);
-    }
+pub async fn delete_exec(shared: Rc<Shared>, exec: ExecId, mut output: Output) {
+    output.drain(&shared).await;
+    output.close(&shared).await;
     tell(&shared, Fact::DeleteAnswered(Some(exec), Ok(())));
 }

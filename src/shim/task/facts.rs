@@ -275,7 +275,7 @@ impl Task {
             pid: process.pid,
             exit: process.state.exit(),
         };
-        if let Some(Pending::Delete(reply)) = pending {
+        if let Some(Pending::Delete(_, reply)) = pending {
             answer(reply, result.map(|()| deleted));
         }
         if let State::Deleted(_) = process.state {

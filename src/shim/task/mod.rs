@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::call::Caller;
 use super::dump::TaskDump;
@@ -97,8 +98,8 @@ pub enum Command {
     State(Key, Reply<ProcessState>),
     /// Start a process.
     Start(Key, Reply<Pid>),
-    /// Remove an ended process.
-    Delete(Key, Reply<DeletedProcess>),
+    /// Remove an ended process. The caller may have a deadline.
+    Delete(Key, Option<Instant>, Reply<DeletedProcess>),
     /// List the container's processes, each with its exec id where the shim started it.
     Pids(Reply<Vec<(Pid, Key)>>),
     /// Freeze.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::{Command, DeletedProcess, Reply};
 use crate::shim::dump::ProcessDump;
 use crate::shim::error::ShimError;
@@ -20,8 +22,8 @@ pub enum Pending {
     Start(Reply<Pid>),
     /// A pause or a resume.
     Freeze(Reply<()>),
-    /// A delete.
-    Delete(Reply<DeletedProcess>),
+    /// A delete, and when its caller gives up.
+    Delete(Option<Instant>, Reply<DeletedProcess>),
     /// A call that leaves the state alone, and answers by itself.
     Other,
 }
@@ -31,7 +33,7 @@ impl Pending {
         match self {
             Self::Start(_) => "start",
             Self::Freeze(_) => "pause or resume",
-            Self::Delete(_) => "delete",
+            Self::Delete(..) => "delete",
             Self::Other => "other",
         }
     }
@@ -121,7 +123,7 @@ impl Command {
         match self {
             Self::State(_, reply) => answer(reply, Err(error)),
             Self::Start(_, reply) => answer(reply, Err(error)),
-            Self::Delete(_, reply) => answer(reply, Err(error)),
+            Self::Delete(_, _, reply) => answer(reply, Err(error)),
             Self::Pids(reply) => answer(reply, Err(error)),
             Self::Wait(_, reply) => answer(reply, Err(error)),
             Self::Stats(reply) => answer(reply, Err(error)),
