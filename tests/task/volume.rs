@@ -189,6 +189,12 @@ fn stream_to_fifo(sink: &str, flood: &Flood, c: &mut Container, terminal: bool) 
         .unwrap();
     c.set_stdio(&Stdio {
         stdout: path.display().to_string(),
+        // containerd's shim cannot do without.
+        stderr: if terminal {
+            String::new()
+        } else {
+            path.display().to_string()
+        },
         terminal,
         ..Stdio::default()
     });
@@ -212,8 +218,10 @@ impl Read for Patient<'_> {
 
 /// Runs the container with a log for its stdout.
 fn stream_to(sink: &str, flood: &Flood, c: &mut Container, path: &Path) {
+    let uri = format!("{sink}://{}", path.display());
     c.set_stdio(&Stdio {
-        stdout: format!("{sink}://{}", path.display()),
+        stdout: uri.clone(),
+        stderr: uri,
         ..Stdio::default()
     });
     stream(sink, flood, c);
