@@ -167,7 +167,7 @@ fn stream(sink: &str, flood: &Flood, c: &Container) {
     println!(
         "{sink:<7} {mb:>5.0} MB  {:>5.0} MB/s  shim: {:.2} CPU s/GiB, {peak} kB Private_Dirty at most",
         mb / seconds,
-        cpu / mb * 1073.741_824
+        cpu / mb * 1_073.741_824
     );
     let path = binary();
     let release = !path.components().any(|part| part.as_os_str() == "debug");
