@@ -11,7 +11,7 @@ SHIM := $(TARGET_DIR)/release/containerd-shim-outlive-v2
 CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.toml runtimeclass.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help build install uninstall check test test-guest footprint demo clean
+.PHONY: help build install uninstall check test test-long test-guest footprint demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,10 @@ check: ## formatting, clippy and documentation: warnings are errors
 
 test: build ## every test: with runc on containerd 1.6, 1.7 and 2.x, with crun, and in the guest (root; PARTS=)
 	@tests/setup/test.sh $(SHIM) $(PARTS)
+
+test-long: build ## a gibibyte through each sink of a log, one after the other (root)
+	@tests/setup/packages.sh containerd runc busybox-static
+	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_VOLUME_MIB=1024 cargo test --locked --test task volume:: -- --nocapture --test-threads=1
 
 test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
 	@tests/guest/test.sh $(SHIM) $(ARGS)

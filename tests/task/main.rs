@@ -36,3 +36,4 @@ mod selfcare;
 #[path = "../support/shim.rs"]
 mod shim;
 mod spec;
+mod volume;
