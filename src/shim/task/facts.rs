@@ -78,8 +78,8 @@ impl Task {
             }
             Fact::Forgotten => self.forget(),
             Fact::OutOfMemory => {
-                let kills = self.counted_oom_kills();
-                self.announce_oom(kills.max(self.oom_kills + 1));
+                self.oom_notices += 1;
+                self.announce_oom();
             }
         }
     }
@@ -312,8 +312,7 @@ impl Task {
 
     fn on_exited(&mut self, key: Key, exit: Exit) {
         // Before anything is announced: the cgroup goes with the container.
-        let kills = self.counted_oom_kills();
-        self.announce_oom(kills);
+        self.announce_oom();
         let oom_killed = self.oom_kills > 0 && exit.record.status == ExitStatus::KILLED;
         let started_at = self
             .process(&key)
@@ -344,9 +343,10 @@ impl Task {
             .unwrap_or(0)
     }
 
-    /// Announces that the kernel has killed `kills` times by now. On cgroup v1 the notice comes before the kill is
-    /// counted, so the count may be ahead of the kernel's for a moment.
-    fn announce_oom(&mut self, kills: u64) {
+    /// Announces an OOM kill that was not announced yet. An exit may be seen before the notice of the kill that caused it,
+    /// and on cgroup v1 the notice comes before the kill is counted: whichever tells first of the n-th kill counts.
+    fn announce_oom(&mut self) {
+        let kills = self.counted_oom_kills().max(self.oom_notices);
         if kills > self.oom_kills {
             self.oom_kills = kills;
             self.shared.publisher.publish(Event::Oom {

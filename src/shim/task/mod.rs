@@ -172,6 +172,8 @@ pub struct Task {
     pub cgroup: Option<Rc<Cgroup>>,
     /// How often the container has run out of memory, as last announced.
     pub oom_kills: u64,
+    /// How often the watch of the cgroup has told of it.
+    pub oom_notices: u64,
     /// Whether the kernel ends every process with init.
     pub own_pid_namespace: bool,
     /// Whether the processes that it does not end are being killed.
