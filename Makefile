@@ -41,9 +41,11 @@ check: ## formatting, clippy and documentation: warnings are errors
 test: build ## every test: with runc on containerd 1.6, 1.7 and 2.x, with crun, and in the guest (root; PARTS=)
 	@tests/setup/test.sh $(SHIM) $(PARTS)
 
-test-long: build ## a gibibyte through each sink of a log, one after the other (root)
+test-long: build ## a gibibyte through each kind of output, and containerd away for a minute (root)
 	@tests/setup/packages.sh containerd runc busybox-static
+	@tests/setup/containerd.sh
 	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_VOLUME_MIB=1024 cargo test --locked --test task volume:: -- --nocapture --test-threads=1
+	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_LONG=1 cargo test --locked --test containerd away::
 
 test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
 	@tests/guest/test.sh $(SHIM) $(ARGS)
