@@ -50,4 +50,6 @@ if [ -z "$status" ]; then
     echo "the guest ended before its tests did (qemu: $qemu)"
     exit 1
 fi
+tr -d '\r' <"$log" | awk -v status="$status" '/^test result:/ { passed += $4; failed += $6 }
+    END { printf "guest: %s: %d passed, %d failed\n", status == 0 ? "everything passed" : "FAILED", passed, failed }'
 exit "$status"
