@@ -1,7 +1,7 @@
 //! A manager that goes and comes back: its connection, and its end of the fifos.
 
 use crate::fifo::make;
-use crate::fifo_reader::{FifoReader, STEADY_WRITER, numbers};
+use crate::fifo_reader::{FifoReader, STEADY_WRITER, assert_not_held_up, numbers};
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
@@ -64,14 +64,13 @@ fn a_steady_writer_does_not_notice_that_its_manager_restarts_again_and_again() {
         true => Ok(()),
         false => Err(format!("{} bytes", reader.length())),
     });
-    let told = |name| -> usize {
+    let told = |name: &str| -> usize {
         let text = std::fs::read_to_string(lab.dir.join("rootfs").join(name)).unwrap();
         text.trim().parse().unwrap()
     };
     let lines = numbers(&reader.take());
     assert_eq!(lines, told("count"));
-    println!("{lines} lines, longest write {}0 ms", told("max"));
-    assert!(told("max") <= 4, "a write took {}0 ms", told("max"));
+    assert_not_held_up(told);
     c.delete().unwrap();
     drop(manager);
 }
