@@ -1,5 +1,6 @@
 //! How much went through a stream, and how much could not be delivered.
 
+use serde::Serialize;
 use std::cell::Cell;
 
 /// The count of one stream, kept by its pump.
@@ -13,7 +14,7 @@ pub struct Flow {
 }
 
 /// A count as it was when it was asked for, in bytes.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Moved {
     /// Delivered.
     pub moved: u64,

@@ -17,6 +17,7 @@ use super::publisher::Publisher;
 use super::reaper::Reaper;
 use super::rootfs;
 use super::stdio::{ChildStdio, ProcessStdio, StdioContext, StoppingLoggersOfAll};
+use super::task::facts::Fact;
 use super::task::process::Process;
 use super::task::{Command, PendingRestore, Shared, Task, work};
 use crate::bundle::layout::Bundle;
@@ -92,38 +93,12 @@ pub async fn create(
     environment: Environment,
     request: CreateRequest,
 ) -> Result<Created, ShimError> {
-    let Environment {
-        reaper,
-        publisher,
-        loggers,
-        connections,
-        activity,
-        namespace,
-    } = environment;
-    let runtime = oci_runtime(&request.options, &namespace);
+    let runtime = oci_runtime(&request.options, &environment.namespace);
     let bundle = Bundle::new(request.bundle.clone());
-    record_runtime(&bundle, &runtime, &namespace).await?;
+    record_runtime(&bundle, &runtime, &environment.namespace).await?;
     let (sender, facts) = mpsc::unbounded_channel();
-    let caller = Caller {
-        reaper: reaper.clone(),
-        runtime,
-        id: request.id.clone(),
-        bundle: bundle.clone(),
-        limit: request.options.oci_timeout(),
-    };
-    let journal = Journal::new(bundle.exits());
-    let shared = Rc::new(Shared {
-        caller,
-        namespace,
-        options: request.options,
-        publisher,
-        loggers,
-        connections,
-        activity,
-        journal,
-        facts: sender,
-    });
-    rootfs::mount(&reaper, &bundle, &request.rootfs).await?;
+    let shared = Rc::new(share(environment, &request, runtime, sender));
+    rootfs::mount(&shared.caller.reaper, &bundle, &request.rootfs).await?;
     let set_up = match open_stdio(&shared, &request.stdio).await {
         Ok((stdio, child_stdio)) => {
             set_up(&shared, stdio, child_stdio, request.checkpoint.as_ref()).await
@@ -180,6 +155,35 @@ pub async fn create(
         pid,
         actor: Box::pin(task.run(receiver, facts)),
     })
+}
+
+/// What all that works for the new task needs.
+fn share(
+    environment: Environment,
+    request: &CreateRequest,
+    runtime: OciRuntime,
+    facts: mpsc::UnboundedSender<Fact>,
+) -> Shared {
+    let bundle = Bundle::new(request.bundle.clone());
+    let journal = Journal::new(bundle.exits());
+    let caller = Caller {
+        reaper: environment.reaper,
+        runtime,
+        id: request.id.clone(),
+        bundle,
+        limit: request.options.oci_timeout(),
+    };
+    Shared {
+        caller,
+        namespace: environment.namespace,
+        options: request.options.clone(),
+        publisher: environment.publisher,
+        loggers: environment.loggers,
+        connections: environment.connections,
+        activity: environment.activity,
+        journal,
+        facts,
+    }
 }
 
 /// Writes down which OCI runtime keeps the container, before it does: `delete` needs it when the shim is dead. Exits of

@@ -3,10 +3,13 @@
 //! ```text
 //! {"time":..,"dump":"containerd-shim-outlive-v2","pid":..,"fds":..,
 //!  "tasks":[{"id":..,"creating":bool,"processes":[{"exec":id or null for init,"pid":..,"state":..,"exit_status":..,
-//!            "busy":what is under way or null,"queued":calls behind it,"waiters":callers of Wait,"stdio_open":bool}, ..],
+//!            "busy":what is under way or null,"queued":calls behind it,"waiters":callers of Wait,
+//!            "stdio":null once it is closed, else {"stdin":STREAM,"stdout":STREAM,"stderr":STREAM,"logger_restarts":..}},
+//!            ..],
 //!            "oom_kills":..}, ..],
 //!  "events":{"waiting":..,"collapsed":..,"dropped":..,"refused":..},
 //!  "log":{"dropped":..},"connections":{"open":bool,"closed":..}}
+//! STREAM: {"moved":bytes,"dropped":bytes,"spooled":bytes,"spool_full":times}
 //! ```
 //!
 //! containerd copies its shims' logs into its own as they are. The numbers are of this moment; what was dropped counts
@@ -24,6 +27,7 @@ use super::listener::Connections;
 use super::logger;
 use super::publisher::{Publisher, PublisherDump};
 use super::registry::Registry;
+use super::stdio::StdioCounters;
 use super::task::Command;
 use crate::types::{ContainerId, Timestamp};
 
@@ -60,8 +64,8 @@ pub struct ProcessDump {
     pub queued: usize,
     /// How many callers wait for the end.
     pub waiters: usize,
-    /// Whether its stdio is open.
-    pub stdio_open: bool,
+    /// What went through its stdio, while that is open.
+    pub stdio: Option<StdioCounters>,
 }
 
 #[derive(Serialize)]

@@ -207,7 +207,11 @@ fn pause_freezes_the_group_and_resume_thaws_it() {
     in_guest();
     let lab = Lab::new();
     let c = lab.run("c1", "exec sleep 1000");
-    c.exec_run("e1", "exec sleep 1000");
+    let exec = c.exec_run("e1", "exec sleep 1000");
+    // Until then the threads of the OCI runtime are in the group as well.
+    for process in [c.state(), exec.state()] {
+        crate::leaks::executes(process.unwrap().pid, "sleep");
+    }
     let dir = group(&c);
     let frozen = || keyed(&dir, "cgroup.events", "frozen");
     c.pause().unwrap();

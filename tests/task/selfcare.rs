@@ -131,6 +131,8 @@ fn sigusr1_writes_the_state_into_the_log() {
     );
     assert_eq!(dump["log"], json!({"dropped": 0}));
     let task = &dump["tasks"][0];
+    let unused = json!({"moved": 0, "dropped": 0, "spooled": 0, "spool_full": 0});
+    assert_eq!(task["processes"][0]["stdio"]["stdout"], unused, "{dump}");
     assert_eq!(
         (&task["id"], &task["creating"]),
         (&json!("c1"), &json!(false))

@@ -1,5 +1,6 @@
 //! The tasks that move the bytes of one process, and what is known of them.
 
+use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ impl OutputName {
 }
 
 /// What went through the streams of one process.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StdioCounters {
     /// Into the process.
     pub stdin: Moved,

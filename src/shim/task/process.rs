@@ -92,7 +92,7 @@ impl Process {
             busy: self.pending.as_ref().map(Pending::name),
             queued: self.queue.len(),
             waiters: self.waiters.len(),
-            stdio_open: self.stdio.is_some(),
+            stdio: self.stdio.as_ref().map(ProcessStdio::counters),
         }
     }
 
