@@ -39,11 +39,15 @@
 //! - The OCI runtime is called wrongly: [`oci::command`], [`oci::driver`], [`config::shim`].
 //! - containerd does not take the shim: [`shim::start`], [`shim::bootstrap`], [`shim::delete`], [`shim::info`].
 
+pub mod api;
 pub mod bundle;
 pub mod cgroup;
+pub mod cli;
 pub mod config;
+pub mod images;
 pub mod logs;
 pub mod oci;
 pub mod shim;
+pub mod supervisor;
 pub mod sys;
 pub mod types;

@@ -7,19 +7,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, and the layers that it may import; all may import themselves.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("types", &[]),
+    ("api", &[]),
     ("sys", &["types"]),
     ("bundle", &["sys", "types"]),
     ("cgroup", &["sys", "types"]),
     ("config", &["sys", "types"]),
+    ("images", &["sys", "types"]),
     ("logs", &["sys", "types"]),
     ("oci", &["sys", "types"]),
     (
         "shim",
         &["bundle", "cgroup", "config", "logs", "oci", "sys", "types"],
     ),
-    ("bin", &["shim"]),
+    (
+        "supervisor",
+        &[
+            "api", "bundle", "cgroup", "config", "images", "logs", "oci", "sys", "types",
+        ],
+    ),
+    ("cli", &["api", "images", "sys", "types"]),
+    ("bin", &["cli", "config", "shim", "supervisor", "types"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use outlive::shim::args::{Action, Args};
-use outlive::shim::error::chain;
 use outlive::shim::{delete, info, server, start};
+use outlive::types::error::chain;
 
 fn main() -> ExitCode {
     match run() {

@@ -47,7 +47,8 @@ pub enum CorruptReason {
 }
 
 /// The bytes of the file at `path`, at most `limit`.
-fn read_bytes(path: &Path, limit: u64) -> Read<Vec<u8>> {
+#[must_use]
+pub fn read_bytes(path: &Path, limit: u64) -> Read<Vec<u8>> {
     match file::read_bounded(path, limit) {
         Ok(bytes) => Read::Found(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Read::Absent,
@@ -57,7 +58,7 @@ fn read_bytes(path: &Path, limit: u64) -> Read<Vec<u8>> {
 
 impl<T> Read<T> {
     /// Goes on with what was found, at `path`.
-    fn and_parse<U>(
+    pub fn and_parse<U>(
         self,
         path: &Path,
         parse: impl FnOnce(T) -> Result<U, CorruptReason>,

@@ -19,7 +19,6 @@ use containerd_shim_protos::protobuf::{self, Message};
 use super::args::{Args, ArgsError};
 use super::convert;
 use super::create::oci_runtime;
-use super::error::chain;
 use crate::bundle::exit_journal::Tail;
 use crate::bundle::layout::Bundle;
 use crate::bundle::{Read, endpoint, exit_journal, runtime};
@@ -29,6 +28,7 @@ use crate::oci::driver::CallStdio;
 use crate::oci::{Command, FailureKind, OciError, OciRuntime};
 use crate::sys::socket::{self, Presence};
 use crate::sys::{file, mount, proc};
+use crate::types::error::chain;
 use crate::types::{
     ContainerId, ExitRecord, ExitStatus, Namespace, Pid, ProcessIdentity, Timestamp,
 };

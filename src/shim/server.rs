@@ -25,7 +25,6 @@ use tokio::time::{Instant, sleep};
 
 use super::args::{Args, ArgsError};
 use super::create::{Environment, create};
-use super::error::chain;
 use super::idle::Stay;
 use super::listener::{Accepted, Connections};
 use super::publisher::Publisher;
@@ -37,6 +36,7 @@ use super::task::process::answer;
 use super::{dump, idle, logger, methods, reopen};
 use crate::oci::Spec;
 use crate::sys::{memory, prctl, socket};
+use crate::types::error::chain;
 
 /// The descriptor that `start` leaves the listening socket at.
 const LISTENER_FD: i32 = 3;

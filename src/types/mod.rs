@@ -2,6 +2,7 @@
 //!
 //! Nothing in here does I/O, is asynchronous or knows protobuf; every other layer may import it.
 
+pub mod error;
 pub mod event;
 pub mod exit;
 pub mod id;

@@ -10,6 +10,8 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 "$here/packages.sh" --command cc gcc libc6-dev
+# The CRI bindings are made from the protocol's definition when they are compiled.
+"$here/packages.sh" --command protoc protobuf-compiler
 for component in "$@"; do
     case $component in
     rustfmt) command="cargo fmt --version" ;;

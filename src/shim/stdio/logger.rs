@@ -28,11 +28,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::error::StdioOpenError;
 use super::pumps::{OutputName, Shared};
 use crate::logs::{End, Source, pump};
-use crate::shim::error::chain;
 use crate::shim::reaper::{Child, Reaper};
 use crate::sys::pipe::{self, Pipe};
 use crate::sys::readiness::Watched;
 use crate::sys::spawn::{Environment, Spawn};
+use crate::types::error::chain;
 use crate::types::stdio::BinaryReady;
 
 /// How long a logger may take to become ready.

@@ -20,11 +20,12 @@ use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
 use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, FailureKind, OciError, Restore};
 use crate::shim::call::read_pid;
-use crate::shim::error::{ShimError, chain};
+use crate::shim::error::ShimError;
 use crate::shim::reaper::{Child, Exit};
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
 use crate::sys::spawn::Stream;
+use crate::types::error::chain;
 use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 
 /// How long an OCI runtime that has answered may take to hand over the terminal.

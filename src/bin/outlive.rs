@@ -1,0 +1,2 @@
+//! The supervisor and its command line.
+fn main() {}

@@ -1,0 +1,89 @@
+//! Why a call failed, and the gRPC status that says so.
+
+use tonic::{Code, Status};
+
+use super::shim_client::ShimError;
+use super::store::{LookupError, NameTaken, StoreError};
+use crate::types::error::chain;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such container or pod.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The name is another's.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
+    /// A field of the request is not as it must be.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field, as the protocol spells it, with dots: `linux.security_context.run_as_group`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field or call that is not supported.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// The container or pod is in no state for that.
+    #[error("{subject} is {state}, {needed}")]
+    WrongState {
+        /// Which: `container ID`.
+        subject: String,
+        /// What it is.
+        state: String,
+        /// What the call needs.
+        needed: &'static str,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The shim, or the OCI runtime behind it.
+    #[error(transparent)]
+    Shim(#[from] ShimError),
+    /// It took longer than it may.
+    #[error("{operation}: no end within {seconds} s")]
+    Deadline {
+        /// What.
+        operation: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+impl Error {
+    /// A field that is not as it must be.
+    pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The gRPC code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Lookup(LookupError::NotFound { .. }) => Code::NotFound,
+            Self::Lookup(LookupError::Ambiguous { .. }) | Self::Invalid { .. } => {
+                Code::InvalidArgument
+            }
+            Self::NameTaken(_) => Code::AlreadyExists,
+            Self::Unsupported(_) => Code::Unimplemented,
+            Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
+                Code::ResourceExhausted
+            }
+            Self::Store(_) => Code::Internal,
+            Self::Shim(error) => error.code(),
+            Self::Deadline { .. } => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Self::new(error.code(), chain(&error))
+    }
+}

@@ -1,0 +1,191 @@
+//! `container.json` and `pod.json`: what was asked for, written once.
+//!
+//! ```text
+//! {"version":1,"id":"..","created_at":NS,"runtime":"..","config":"base64 of runtime.v1.ContainerConfig",..}
+//! ```
+//!
+//! The configurations are kept as the protobuf that was sent: a supervisor that knows more fields reads an older file,
+//! and none has to translate them.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::status::{malformed, parse};
+use crate::api::cri;
+use crate::bundle::{CorruptReason, Read, read_bytes};
+use crate::sys::file;
+use crate::types::{ContainerId, Signal, Timestamp};
+
+const VERSION: u32 = 1;
+/// A gRPC message has at most 16 MiB (kubelet's limit), base64 makes four bytes of three.
+const MAX_LEN: u64 = 24 << 20;
+
+/// What a container was asked to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerMeta {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its pod.
+    pub pod: ContainerId,
+    /// The CRI request's configuration.
+    pub config: cri::ContainerConfig,
+    /// The runtime handler; never empty.
+    pub runtime: String,
+    /// The image: its id in the store (`sha256:..`).
+    pub image_id: String,
+    /// The layers of its root filesystem, the lowest first: names in the image store.
+    pub layers: Vec<String>,
+    /// Where its log is written; `None` for nowhere.
+    pub log_path: Option<PathBuf>,
+    /// What stops it.
+    pub stop_signal: Signal,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// What a pod was asked to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodMeta {
+    /// Its id.
+    pub id: ContainerId,
+    /// The CRI request's configuration.
+    pub config: cri::PodSandboxConfig,
+    /// The runtime handler as the request names it; empty for the default.
+    pub runtime: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContainerFile {
+    version: u32,
+    id: String,
+    pod: String,
+    config: String,
+    runtime: String,
+    image_id: String,
+    layers: Vec<String>,
+    log_path: Option<PathBuf>,
+    stop_signal: u8,
+    created_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PodFile {
+    version: u32,
+    id: String,
+    config: String,
+    runtime: String,
+    created_at: u64,
+}
+
+fn encode(message: &impl Message) -> String {
+    BASE64.encode(message.encode_to_vec())
+}
+
+fn decode<M: Message + Default>(text: &str) -> Result<M, CorruptReason> {
+    M::decode(&*BASE64.decode(text).map_err(malformed)?).map_err(malformed)
+}
+
+impl ContainerMeta {
+    /// Writes it to `path`, durably. Blocks.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        let file = ContainerFile {
+            version: VERSION,
+            id: self.id.to_string(),
+            pod: self.pod.to_string(),
+            config: encode(&self.config),
+            runtime: self.runtime.clone(),
+            image_id: self.image_id.clone(),
+            layers: self.layers.clone(),
+            log_path: self.log_path.clone(),
+            stop_signal: self.stop_signal.get(),
+            created_at: self.created_at.unix_nanos(),
+        };
+        file::replace(path, &serde_json::to_vec(&file)?)
+    }
+
+    /// Reads it from `path`.
+    #[must_use]
+    pub fn read(path: &Path) -> Read<Self> {
+        read_bytes(path, MAX_LEN).and_parse(path, |bytes| Self::parse(&bytes))
+    }
+
+    /// Reads it from the bytes of a file.
+    ///
+    /// # Errors
+    /// Why they cannot be believed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CorruptReason> {
+        let file: ContainerFile = parse(bytes)?;
+        Ok(Self {
+            id: ContainerId::new(&file.id).map_err(malformed)?,
+            pod: ContainerId::new(&file.pod).map_err(malformed)?,
+            config: decode(&file.config)?,
+            runtime: file.runtime,
+            image_id: file.image_id,
+            layers: file.layers,
+            log_path: file.log_path,
+            stop_signal: Signal::new(file.stop_signal.into())
+                .ok_or_else(|| malformed("stop_signal"))?,
+            created_at: Timestamp::from_unix_nanos(file.created_at),
+        })
+    }
+
+    /// The name that no other container has (containerd's `makeContainerName`): name, pod's name, its namespace, its
+    /// uid, attempt.
+    #[must_use]
+    pub fn name(config: &cri::ContainerConfig, pod: &cri::PodSandboxConfig) -> String {
+        let meta = config.metadata.clone().unwrap_or_default();
+        let pod = pod.metadata.clone().unwrap_or_default();
+        let parts = [meta.name, pod.name, pod.namespace, pod.uid];
+        format!("{}_{}", parts.join("_"), meta.attempt)
+    }
+}
+
+impl PodMeta {
+    /// Writes it to `path`, durably. Blocks.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        let file = PodFile {
+            version: VERSION,
+            id: self.id.to_string(),
+            config: encode(&self.config),
+            runtime: self.runtime.clone(),
+            created_at: self.created_at.unix_nanos(),
+        };
+        file::replace(path, &serde_json::to_vec(&file)?)
+    }
+
+    /// Reads it from `path`.
+    #[must_use]
+    pub fn read(path: &Path) -> Read<Self> {
+        read_bytes(path, MAX_LEN).and_parse(path, |bytes| {
+            let file: PodFile = parse(&bytes)?;
+            Ok(Self {
+                id: ContainerId::new(&file.id).map_err(malformed)?,
+                config: decode(&file.config)?,
+                runtime: file.runtime,
+                created_at: Timestamp::from_unix_nanos(file.created_at),
+            })
+        })
+    }
+
+    /// The name that no other pod has (containerd's `makeSandboxName`): name, namespace, uid, attempt.
+    #[must_use]
+    pub fn name(config: &cri::PodSandboxConfig) -> String {
+        let meta = config.metadata.clone().unwrap_or_default();
+        let parts = [meta.name, meta.namespace, meta.uid];
+        format!("{}_{}", parts.join("_"), meta.attempt)
+    }
+}
