@@ -14,3 +14,35 @@ pub struct Runtime {
     /// The OCI runtime's state directory (`Root`); `None` for the shim's default.
     pub runtime_root: Option<PathBuf>,
 }
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What survives a reboot.
+    pub root: PathBuf,
+    /// What does not.
+    pub state: PathBuf,
+    /// The CRI socket.
+    pub socket: PathBuf,
+    /// The handlers; the first is the default.
+    pub runtimes: Vec<Runtime>,
+    /// CNI's configuration lists.
+    pub cni_conf_dir: PathBuf,
+    /// CNI's plugins.
+    pub cni_bin_dirs: Vec<PathBuf>,
+    /// The cgroup of pods that name no parent, absolute.
+    pub cgroup_parent: String,
+    /// Where `localhost/` seccomp profiles with relative names are.
+    pub seccomp_profile_root: PathBuf,
+}
+
+impl Config {
+    /// The handler of that name; the default for an empty one.
+    #[must_use]
+    pub fn runtime(&self, name: &str) -> Option<&Runtime> {
+        match name {
+            "" => self.runtimes.first(),
+            name => self.runtimes.iter().find(|runtime| runtime.name == name),
+        }
+    }
+}

@@ -1,9 +1,12 @@
 //! `outlive serve`: the thin supervisor. It speaks CRI v1, starts shims, and after any restart rebuilds what it knows
 //! from disk and from the shims that live.
 
+pub mod context;
 pub mod crash;
 pub mod cri;
 pub mod error;
+pub mod events;
+pub mod metrics;
 pub mod network;
 pub mod pod;
 pub mod recovery;

@@ -1,1 +1,5 @@
-//! pod
+//! Pods and their containers: the only writer of intent.
+
+pub mod container;
+pub mod namespaces;
+pub mod sandbox;

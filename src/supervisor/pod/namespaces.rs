@@ -1,0 +1,1 @@
+//! A pod's namespaces, held by bind mounts instead of a process.
