@@ -11,6 +11,7 @@ pub mod inotify;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;
+pub mod opaque;
 pub mod pipe;
 pub mod prctl;
 pub mod proc;
