@@ -254,10 +254,7 @@ impl Service {
     }
 
     /// `StartedAt` of the shim's own service: zero where the process was not started.
-    pub async fn started_at(
-        self: Arc<Self>,
-        request: api::StateRequest,
-    ) -> Answer<ProtoTimestamp> {
+    pub async fn started_at(self: Arc<Self>, request: api::StateRequest) -> Answer<ProtoTimestamp> {
         let key = exec_key(&request.exec_id)?;
         let started_at = self
             .ask(&request.id, |reply| Command::StartedAt(key, reply))

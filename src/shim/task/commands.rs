@@ -64,9 +64,10 @@ impl Task {
             Command::Stats(reply) => {
                 self.spawn(work::stats(self.shared.clone(), self.cgroup.clone(), reply))
             }
-            Command::StartedAt(key, reply) => {
-                answer(reply, self.process(&key).map(|process| process.started_at()))
-            }
+            Command::StartedAt(key, reply) => answer(
+                reply,
+                self.process(&key).map(|process| process.started_at()),
+            ),
             Command::InitPid(reply) => answer(reply, Ok(self.init.pid)),
             Command::Dump(reply) => answer(reply, Ok(self.dump())),
         }

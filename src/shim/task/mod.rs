@@ -36,9 +36,7 @@ use crate::config::ShimOptions;
 use crate::oci::CheckpointArgs;
 use crate::oci::command::KillScope;
 use crate::types::event::TaskIo;
-use crate::types::{
-    ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus, Timestamp,
-};
+use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus, Timestamp};
 
 pub mod commands;
 pub mod deletion;
