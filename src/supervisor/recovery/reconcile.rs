@@ -154,3 +154,7 @@ pub const fn state_word(status: &ContainerStatus) -> &'static str {
         ContainerStatus::Unknown { .. } => "UNKNOWN",
     }
 }
+
+#[cfg(test)]
+#[path = "tests/reconcile.rs"]
+mod tests;
