@@ -1,2 +1,16 @@
 //! The supervisor and its command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use outlive::supervisor::pod::sandbox_init;
+
+fn main() -> ExitCode {
+    // Looked for before anything else: the first process of a pid namespace wants none of what the others set up.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == sandbox_init::SUBCOMMAND)
+    {
+        return sandbox_init::run();
+    }
+    ExitCode::SUCCESS
+}
