@@ -6,6 +6,7 @@ pub mod crash;
 pub mod cri;
 pub mod error;
 pub mod events;
+pub mod exits;
 pub mod metrics;
 pub mod network;
 pub mod pod;

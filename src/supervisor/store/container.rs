@@ -4,6 +4,7 @@
 //! checkpoint first, change the memory, and only then wake who watches.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Container {
     recovery: watch::Sender<Recovery>,
     phase: Mutex<Phase>,
     shim: Mutex<Option<ShimClient>>,
+    /// Whether its shim told of an OOM kill in it.
+    oom_killed: AtomicBool,
     /// Held over each change, so that disk and memory change in the same order.
     changing: tokio::sync::Mutex<()>,
     /// Held by start, stop, remove and recovery while they work on the task.
@@ -94,6 +97,7 @@ impl Container {
             recovery: watch::Sender::new(recovery),
             phase: Mutex::new(Phase::Idle),
             shim: Mutex::new(None),
+            oom_killed: AtomicBool::new(false),
             changing: tokio::sync::Mutex::new(()),
             task: tokio::sync::Mutex::new(()),
             _name: name,
@@ -171,6 +175,17 @@ impl Container {
     /// Sets the connection to its shim.
     pub fn set_shim(&self, shim: Option<ShimClient>) {
         *lock(&self.shim) = shim;
+    }
+
+    /// Notes that its shim told of an OOM kill in it.
+    pub fn set_oom_killed(&self) {
+        self.oom_killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its shim told of an OOM kill in it.
+    #[must_use]
+    pub fn was_oom_killed(&self) -> bool {
+        self.oom_killed.load(Ordering::Relaxed)
     }
 
     /// Says that its shim was asked.
