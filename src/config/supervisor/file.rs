@@ -260,9 +260,7 @@ fn socket(address: &Setting) -> Result<PathBuf, ConfigError> {
     let path = Setting {
         key: address.key.clone(),
         origin: address.origin.clone(),
-        value: address
-            .parse(path, "of the form unix:///PATH")?
-            .to_owned(),
+        value: address.parse(path, "of the form unix:///PATH")?.to_owned(),
     }
     .absolute()?;
     check_socket_path(address, &path)?;

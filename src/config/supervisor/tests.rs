@@ -179,10 +179,7 @@ fn the_named_runtime_is_the_default_and_the_others_stay() {
 
 #[test]
 fn a_named_file_must_be_there() {
-    let missing = Config::load(
-        Some(Path::new("/no/such/file.toml")),
-        &Overrides::default(),
-    );
+    let missing = Config::load(Some(Path::new("/no/such/file.toml")), &Overrides::default());
     assert!(matches!(missing, Err(ConfigError::Read { .. })));
 }
 
@@ -197,13 +194,22 @@ fn the_example_has_every_key_and_its_defaults_are_the_defaults() {
             .to_owned()
     };
     let text: Vec<String> = example.lines().map(setting).collect();
-    let text = text.join("\n").replace(
-        "/usr/local/bin/containerd-shim-outlive-v2",
-        PROGRAM,
-    );
+    let text = text
+        .join("\n")
+        .replace("/usr/local/bin/containerd-shim-outlive-v2", PROGRAM);
     for key in [
-        "root", "state", "address", "default_runtime", "level", "format", "conf_dir", "bin_dirs",
-        "parent", "profile_root", "shim", "binary",
+        "root",
+        "state",
+        "address",
+        "default_runtime",
+        "level",
+        "format",
+        "conf_dir",
+        "bin_dirs",
+        "parent",
+        "profile_root",
+        "shim",
+        "binary",
     ] {
         assert!(text.contains(&format!("\n{key} = ")), "{key}: {text}");
     }
