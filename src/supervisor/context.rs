@@ -1,9 +1,5 @@
 //! What every call works with.
 
-use std::time::Duration;
-
-use tokio::sync::watch;
-
 use super::events::Events;
 use super::metrics::Metrics;
 use super::shim_client::Home;
@@ -26,8 +22,6 @@ pub struct Supervisor {
     pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
-    /// Whether everything on disk is in the store.
-    pub loading: Loading,
 }
 
 impl Supervisor {
@@ -45,38 +39,7 @@ impl Supervisor {
             store: Store::new(layout),
             events: Events::default(),
             metrics: Metrics::default(),
-            loading: Loading::default(),
             config,
         }
-    }
-}
-
-/// Whether everything that is on disk is in the store. Before that, an id that is not there may still come.
-#[derive(Debug)]
-pub struct Loading(watch::Sender<bool>);
-
-impl Default for Loading {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
-
-impl Loading {
-    /// Says that it is: what is not in the store now is nowhere.
-    pub fn done(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Whether it is.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is, for `limit` at most.
-    pub async fn wait(&self, limit: Duration) {
-        let mut done = self.0.subscribe();
-        // The sender lives as long as we do; and who asked looks again after either end.
-        drop(tokio::time::timeout(limit, done.wait_for(|done| *done)).await);
     }
 }

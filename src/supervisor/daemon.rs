@@ -30,7 +30,8 @@ use super::context::Supervisor;
 use super::cri::Service;
 use super::cri::control::ControlServer;
 use super::notify::Notify;
-use super::{logger, metrics};
+use super::shim_client::events::{self, Endpoint};
+use super::{intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
@@ -149,7 +150,9 @@ fn serve(options: &Options) -> Result<(), ServeError> {
         .thread_stack_size(STACK)
         .build()
         .map_err(ServeError::Runtime)?;
-    let ended = within(&runtime, &supervisor, sockets);
+    // Everything is listed before the first call is answered; who calls meanwhile waits to be accepted.
+    let plan = recovery::load(&supervisor);
+    let ended = within(&runtime, &supervisor, sockets, plan);
     runtime.shutdown_timeout(LAST);
     // Nobody connects any more; and nobody else has made one at the same place, since the lock is still ours.
     drop(fs::remove_file(&supervisor.config.socket));
@@ -265,6 +268,7 @@ fn within(
     runtime: &Runtime,
     supervisor: &Arc<Supervisor>,
     sockets: Sockets,
+    plan: recovery::Plan,
 ) -> Result<(), ServeError> {
     runtime.block_on(async {
         let mut told = Told::new().map_err(ServeError::Runtime)?;
@@ -275,7 +279,8 @@ fn within(
             let listener = listener.map_err(ServeError::Runtime)?;
             tokio::spawn(metrics::serve(Arc::clone(supervisor), listener));
         }
-        supervisor.loading.done();
+        let endpoint = take_events(supervisor).await?;
+        tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
         let (stop, stopped) = oneshot::channel();
         let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
         log::info!(
@@ -293,13 +298,26 @@ fn within(
         supervisor.events.close();
         drop(stop);
         tokio::select! {
-            ended = &mut server => return outcome(ended),
+            ended = &mut server => {
+                endpoint.close().await;
+                return outcome(ended);
+            }
             () = tokio::time::sleep(DRAIN) => log::warn!(seconds = DRAIN.as_secs(); "some calls did not end in time"),
             name = told.end() => log::warn!(signal = name; "told to end again: some calls are cut off"),
         }
         server.abort();
+        endpoint.close().await;
         Ok(())
     })
+}
+
+/// Takes the shims' events from now on. Those that live have kept what they could not tell, and try again by themselves.
+async fn take_events(supervisor: &Arc<Supervisor>) -> Result<Endpoint, ServeError> {
+    let path = &supervisor.home.events;
+    let (sink, events) = mpsc::channel(intake::QUEUE);
+    tokio::spawn(intake::run(Arc::clone(supervisor), events));
+    let endpoint = events::serve(path, sink).await;
+    endpoint.map_err(failed("listen on", path))
 }
 
 fn outcome(

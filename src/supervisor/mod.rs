@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod error;
 pub mod events;
 pub mod exits;
+pub mod intake;
 pub mod logger;
 pub mod metrics;
 pub mod network;

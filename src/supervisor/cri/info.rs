@@ -79,7 +79,6 @@ fn about(supervisor: &Supervisor) -> Value {
         "state": supervisor.config.state,
         "containers": containers.len(),
         "pods": supervisor.store.pods().len(),
-        "loaded": supervisor.loading.is_done(),
         "recovering": pending.count(),
     })
 }

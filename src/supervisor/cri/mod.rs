@@ -23,7 +23,7 @@ use super::context::Supervisor;
 use super::error::Error;
 use super::store::{Container, LookupError, Pod};
 
-/// How long a command waits until a restarted supervisor has loaded what is on disk, and asked the container's shim.
+/// How long a command waits until a restarted supervisor has asked the container's shim.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Longer is no error message: it travels in a header, and clients take 8 KiB of those.
 const MAX_MESSAGE: usize = 4096;
@@ -46,60 +46,39 @@ impl Service {
     }
 
     /// The container that `id` names.
-    async fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
-        self.find("container_id", id, || self.supervisor.store.container(id))
-            .await
+    fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
+        named("container_id", id)?;
+        Ok(self.supervisor.store.container(id)?)
     }
 
     /// The pod that `id` names.
-    async fn pod(&self, id: &str) -> Result<Arc<Pod>, Error> {
-        self.find("pod_sandbox_id", id, || self.supervisor.store.pod(id))
-            .await
-    }
-
-    async fn find<T>(
-        &self,
-        field: &'static str,
-        id: &str,
-        look: impl Fn() -> Result<Arc<T>, LookupError>,
-    ) -> Result<Arc<T>, Error> {
-        if id.is_empty() {
-            return Err(Error::invalid(field, "must not be empty"));
-        }
-        let loading = &self.supervisor.loading;
-        if loading.is_done() {
-            return Ok(look()?);
-        }
-        match look() {
-            Ok(found) => Ok(found),
-            Err(_) => {
-                loading.wait(RECOVERY_LIMIT).await;
-                if loading.is_done() {
-                    return Ok(look()?);
-                }
-                Err(Error::Deadline {
-                    operation: format!("look for {id:?} on disk"),
-                    seconds: RECOVERY_LIMIT.as_secs(),
-                })
-            }
-        }
+    fn pod(&self, id: &str) -> Result<Arc<Pod>, Error> {
+        named("pod_sandbox_id", id)?;
+        Ok(self.supervisor.store.pod(id)?)
     }
 
     /// The container that `id` names, after its shim was asked since the start.
     async fn recovered(&self, id: &str) -> Result<Arc<Container>, Error> {
-        let container = self.container(id).await?;
+        let container = self.container(id)?;
         until_recovered(&container).await?;
         Ok(container)
     }
 
     /// The pod that `id` names, after the shims of its containers were asked since the start.
     async fn recovered_pod(&self, id: &str) -> Result<Arc<Pod>, Error> {
-        let pod = self.pod(id).await?;
+        let pod = self.pod(id)?;
         for container in self.supervisor.store.containers_of(pod.id()) {
             until_recovered(&container).await?;
         }
         Ok(pod)
     }
+}
+
+fn named(field: &'static str, id: &str) -> Result<(), Error> {
+    if id.is_empty() {
+        return Err(Error::invalid(field, "must not be empty"));
+    }
+    Ok(())
 }
 
 async fn until_recovered(container: &Container) -> Result<(), Error> {

@@ -68,8 +68,6 @@ impl cri::runtime_service_server::RuntimeService for Service {
     ) -> Answer<cri::RunPodSandboxResponse> {
         let (supervisor, request) = (self.supervisor.clone(), request.into_inner());
         command("RunPodSandbox", LONG, async move {
-            // A name is known to be free only when all that is on disk is loaded.
-            supervisor.loading.wait(super::RECOVERY_LIMIT).await;
             let id = sandbox::run(&supervisor, request).await?;
             Ok(cri::RunPodSandboxResponse {
                 pod_sandbox_id: id.to_string(),
@@ -111,7 +109,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::PodSandboxStatusRequest>,
     ) -> Answer<cri::PodSandboxStatusResponse> {
         let request = request.into_inner();
-        let pod = self.pod(&request.pod_sandbox_id).await;
+        let pod = self.pod(&request.pod_sandbox_id);
         let pod = pod.map_err(|error| refuse("PodSandboxStatus", error))?;
         let containers = self.supervisor.store.containers_of(pod.id());
         let containers = containers.iter();
@@ -145,9 +143,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
     ) -> Answer<cri::CreateContainerResponse> {
         let (service, mut request) = (self.clone(), request.into_inner());
         command("CreateContainer", LONG, async move {
-            // A name is known to be free only when all that is on disk is loaded.
-            service.supervisor.loading.wait(super::RECOVERY_LIMIT).await;
-            let pod = service.pod(&request.pod_sandbox_id).await?;
+            let pod = service.pod(&request.pod_sandbox_id)?;
             request.pod_sandbox_id = pod.id().to_string();
             let id = container::create(&service.supervisor, request).await?;
             Ok(cri::CreateContainerResponse {
@@ -216,7 +212,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::ContainerStatusRequest>,
     ) -> Answer<cri::ContainerStatusResponse> {
         let request = request.into_inner();
-        let found = self.container(&request.container_id).await;
+        let found = self.container(&request.container_id);
         let found = found.map_err(|error| refuse("ContainerStatus", error))?;
         Ok(Response::new(cri::ContainerStatusResponse {
             status: Some(convert::container_status(&found)),
@@ -290,7 +286,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         &self,
         request: Request<cri::ContainerStatsRequest>,
     ) -> Answer<cri::ContainerStatsResponse> {
-        let found = self.container(&request.into_inner().container_id).await;
+        let found = self.container(&request.into_inner().container_id);
         let found = found.map_err(|error| refuse("ContainerStats", error))?;
         let stats = self.stats_of(vec![found]).await;
         let stats = stats.map_err(|error| refuse("ContainerStats", error))?;
@@ -315,7 +311,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         &self,
         request: Request<cri::PodSandboxStatsRequest>,
     ) -> Answer<cri::PodSandboxStatsResponse> {
-        let found = self.pod(&request.into_inner().pod_sandbox_id).await;
+        let found = self.pod(&request.into_inner().pod_sandbox_id);
         let found = found.map_err(|error| refuse("PodSandboxStats", error))?;
         let stats = self.pod_stats_of(&found).await;
         let stats = stats.map_err(|error| refuse("PodSandboxStats", error))?;
