@@ -1,6 +1,19 @@
 //! The supervisor and its command line.
-fn main() -> std::process::ExitCode {
-    let mut options = outlive::supervisor::daemon::Options::default();
+
+use std::process::ExitCode;
+
+use outlive::supervisor::daemon::{self, Options};
+use outlive::supervisor::pod::sandbox_init;
+
+fn main() -> ExitCode {
+    // Looked for before anything else: the first process of a pid namespace wants none of what the others set up.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == sandbox_init::SUBCOMMAND)
+    {
+        return sandbox_init::run();
+    }
+    let mut options = Options::default();
     let mut words = std::env::args().skip(2);
     while let (Some(key), Some(value)) = (words.next(), words.next()) {
         match key.as_str() {
@@ -10,5 +23,5 @@ fn main() -> std::process::ExitCode {
             _ => options.address = Some(value),
         }
     }
-    outlive::supervisor::daemon::run(&options)
+    daemon::run(&options)
 }
