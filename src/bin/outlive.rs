@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use outlive::supervisor::daemon::{self, Options};
 use outlive::supervisor::pod::sandbox_init;
 
 fn main() -> ExitCode {
@@ -12,5 +13,15 @@ fn main() -> ExitCode {
     {
         return sandbox_init::run();
     }
-    ExitCode::SUCCESS
+    let mut options = Options::default();
+    let mut words = std::env::args().skip(2);
+    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+        match key.as_str() {
+            "--config" => options.config = Some(value.into()),
+            "--root" => options.root = Some(value.into()),
+            "--state" => options.state = Some(value.into()),
+            _ => options.address = Some(value),
+        }
+    }
+    daemon::run(&options)
 }
