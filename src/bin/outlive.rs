@@ -1,2 +1,11 @@
 //! The supervisor and its command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use outlive::cli::args::Cli;
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    outlive::cli::run(&global, command)
+}
