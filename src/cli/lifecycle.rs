@@ -113,18 +113,16 @@ async fn remove_one(
     force: Force,
 ) -> Result<(), Error> {
     let state = container.state();
-    match (state, force) {
-        (
-            cri::ContainerState::ContainerRunning | cri::ContainerState::ContainerUnknown,
-            Force::Refuse,
-        ) => {
-            return Err(Error::WrongState {
-                subject: format!("container {word}"),
-                state: json::container_state(state),
-                remedy: "stop it first, or remove it with -f",
-            });
-        }
-        _ => {}
+    let may_run = matches!(
+        state,
+        cri::ContainerState::ContainerRunning | cri::ContainerState::ContainerUnknown
+    );
+    if may_run && force == Force::Refuse {
+        return Err(Error::WrongState {
+            subject: format!("container {word}"),
+            state: json::container_state(state),
+            remedy: "stop it first, or remove it with -f",
+        });
     }
     if let Some(made) = Made::of(container) {
         return made.remove(client).await;

@@ -45,10 +45,12 @@ pub async fn run(global: &Global, args: Box<RunArgs>) -> Result<ExitCode, Error>
         return Ok(ExitCode::SUCCESS);
     }
     let ended = attended(&client, &made, &plan, signals).await;
-    if args.rm && !matches!(ended, Err(ref error) if error.is_outage()) {
-        if let Err(error) = made.remove(&client).await {
-            tell(&error);
-        }
+    let is_away = matches!(&ended, Err(error) if error.is_outage());
+    if args.rm
+        && !is_away
+        && let Err(error) = made.remove(&client).await
+    {
+        tell(&error);
     }
     match ended? {
         Some(Ended::Exited(status)) => Ok(exit_code(&status)),
