@@ -14,6 +14,9 @@
 //!   runtime              how the container was made: [`super::runtime`]
 //!   exits                who exited, and how: [`super::exit_journal`]
 //!   criu-dump.log        why a checkpoint failed                   the shim
+//!   stdio.json           where a shim that is not ours has its output go     the supervisor
+//!   stdout stderr        fifos, that output on its way to the supervisor      the supervisor
+//!   exec/ID/             fifos of an exec that the supervisor runs            the supervisor
 //!   work/.NAME.spool     output that waits for a reader; it has this name for a moment only
 //! ```
 //!
@@ -73,6 +76,12 @@ impl Bundle {
         checkpoint_log = "criu-dump.log";
         /// containerd's directory for large files.
         work = "work";
+        /// Where the output of a shim that is not ours goes.
+        foreign_stdio = "stdio.json";
+        /// The fifo of such a shim's stdout.
+        foreign_stdout = "stdout";
+        /// The fifo of such a shim's stderr.
+        foreign_stderr = "stderr";
         /// CRIU's directory, in containerd's own for large files.
         criu_work = "work/criu-work";
     }
@@ -81,6 +90,12 @@ impl Bundle {
     #[must_use]
     pub fn exec_pid(&self, exec: &ExecId) -> PathBuf {
         self.0.join(format!("exec-{exec}.pid"))
+    }
+
+    /// The fifos of `exec`, where the supervisor runs it.
+    #[must_use]
+    pub fn exec_fifos(&self, exec: &ExecId) -> PathBuf {
+        self.0.join("exec").join(exec.as_str())
     }
 
     /// The OCI process of `exec`.

@@ -132,7 +132,13 @@ impl MethodHandler for Method<Box<dyn Call>> {
     }
 }
 
-/// The service of the shim's own calls; see [`super::reopen`].
+/// The service of the shim's own calls: `ReopenLogs` ([`super::reopen`]), and `StartedAt`, of which containerd's
+/// `State` says nothing. It tells when a process was started, without asking the OCI runtime:
+///
+/// ```text
+/// message StartedAtRequest { string id = 1; string exec_id = 2; }      exec_id: empty for init
+/// response: google.protobuf.Timestamp                                 zero where it was not started
+/// ```
 pub const OWN_SERVICE_NAME: &str = "outlive.shim.v1.Shim";
 
 /// The task service under both of its names, and the shim's own.
@@ -179,13 +185,11 @@ fn methods(service: &Arc<Service>) -> Vec<(&'static str, Handler)> {
 }
 
 fn own_methods(service: &Arc<Service>) -> Vec<(&'static str, Handler)> {
-    let finishes = Survival::Finishes;
-    vec![method(
-        service,
-        "ReopenLogs",
-        finishes,
-        Service::reopen_logs,
-    )]
+    use Survival::{Ends, Finishes};
+    vec![
+        method(service, "ReopenLogs", Finishes, Service::reopen_logs),
+        method(service, "StartedAt", Ends, Service::started_at),
+    ]
 }
 
 fn method<Req, Resp, F, Fut>(

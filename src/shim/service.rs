@@ -8,6 +8,7 @@ use std::sync::Arc;
 use containerd_shim_protos::api::{self, Empty};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp as ProtoTimestamp;
 use containerd_shim_protos::shim::oci::{CheckpointOptions, ProcessDetails};
 use containerd_shim_protos::types::task::ProcessInfo;
 use log::info;
@@ -250,6 +251,15 @@ impl Service {
         self.ask(&request.id, |reply| Command::ReopenLogs(key, reply))
             .await
             .map(empty)
+    }
+
+    /// `StartedAt` of the shim's own service: zero where the process was not started.
+    pub async fn started_at(self: Arc<Self>, request: api::StateRequest) -> Answer<ProtoTimestamp> {
+        let key = exec_key(&request.exec_id)?;
+        let started_at = self
+            .ask(&request.id, |reply| Command::StartedAt(key, reply))
+            .await?;
+        Ok(started_at.map(convert::timestamp).unwrap_or_default())
     }
 
     /// `Update`.

@@ -46,6 +46,12 @@ pub enum Error {
     /// The shim, or the OCI runtime behind it.
     #[error(transparent)]
     Shim(#[from] ShimError),
+    /// The pod's network.
+    #[error(transparent)]
+    Network(#[from] super::network::NetworkError),
+    /// The pod's namespaces.
+    #[error(transparent)]
+    Namespace(#[from] super::pod::namespaces::NamespaceError),
     /// It took longer than it may.
     #[error("{operation}: no end within {seconds} s")]
     Deadline {
@@ -83,6 +89,8 @@ impl Error {
             }
             Self::Store(_) => Code::Internal,
             Self::Shim(error) => error.code(),
+            Self::Network(error) => error.code(),
+            Self::Namespace(error) => error.code(),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
     }

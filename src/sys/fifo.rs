@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+
 /// Both ends of one fifo, non-blocking. As long as both are held neither EPIPE nor EOF can come from the other side.
 #[derive(Debug)]
 pub struct Fifo {
@@ -48,6 +51,30 @@ pub fn open(path: &Path) -> Result<Fifo, FifoError> {
         read: read.into(),
         write: write.into(),
     })
+}
+
+/// Makes a fifo, mode 0600; one that is there already is as good.
+///
+/// # Errors
+/// [`FifoError`]
+pub fn make(path: &Path) -> Result<(), FifoError> {
+    match nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) => Ok(()),
+        Err(Errno::EEXIST) if std::fs::symlink_metadata(path)?.file_type().is_fifo() => Ok(()),
+        Err(Errno::EEXIST) => Err(FifoError::NotAFifo),
+        Err(error) => Err(FifoError::Open(error.into())),
+    }
+}
+
+/// Opens the reading end alone, without waiting for a writer. It ends when the last writer that came has gone.
+///
+/// # Errors
+/// [`FifoError`]
+pub fn open_to_read(path: &Path) -> Result<OwnedFd, FifoError> {
+    if !std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(FifoError::NotAFifo);
+    }
+    Ok(end(path, OpenOptions::new().read(true))?.into())
 }
 
 fn end(path: &Path, options: &mut OpenOptions) -> io::Result<File> {

@@ -4,7 +4,10 @@ use std::fs;
 use std::io;
 use std::sync::OnceLock;
 
-use crate::types::{Pid, ProcessIdentity};
+use crate::types::{Pid, ProcessIdentity, Timestamp};
+
+/// How many clock ticks a second has in what procfs shows: USER_HZ, 100 wherever Linux runs containers (proc(5)).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// The identity of `pid`, which may be a zombie.
 ///
@@ -31,6 +34,29 @@ pub fn running(pid: Pid) -> io::Result<ProcessIdentity> {
         Some((_, fields)) if fields.starts_with(['Z', 'X']) => Err(io::ErrorKind::NotFound.into()),
         _ => Ok(identity),
     }
+}
+
+/// When a process was started, by the clock as it is set now; exact to a hundredth of a second.
+///
+/// # Errors
+/// As [`identity`].
+pub fn started_at(process: &ProcessIdentity) -> io::Result<Timestamp> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let now = Timestamp::now();
+    let ticks = uptime_ticks(&uptime).ok_or_else(|| malformed("/proc/uptime"))?;
+    let age = ticks.saturating_sub(process.start_ticks);
+    let nanos = age.saturating_mul(1_000_000_000 / TICKS_PER_SECOND);
+    Ok(Timestamp::from_unix_nanos(
+        now.unix_nanos().saturating_sub(nanos),
+    ))
+}
+
+/// The first number of /proc/uptime, which has two digits after the point.
+fn uptime_ticks(uptime: &str) -> Option<u64> {
+    let (seconds, rest) = uptime.split_once('.')?;
+    let hundredths = rest.get(..2)?;
+    let seconds: u64 = seconds.parse().ok()?;
+    Some(seconds * TICKS_PER_SECOND + hundredths.parse::<u64>().ok()?)
 }
 
 /// Field 22 of a stat line. The second field is the command in parentheses and may hold anything, parentheses too.
@@ -74,6 +100,22 @@ mod tests {
         let line = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
         assert_eq!(start_ticks(line), Some(4242));
         assert_eq!(start_ticks("7 (x"), None);
+    }
+
+    #[test]
+    fn a_process_was_started_when_it_was() {
+        assert_eq!(uptime_ticks("12.34 5.00\n"), Some(1234));
+        assert_eq!(uptime_ticks("x"), None);
+        let before = Timestamp::now();
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let process = identity(Pid::new(child.id()).unwrap()).unwrap();
+        let started = started_at(&process).unwrap().unix_nanos();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(started.abs_diff(before.unix_nanos()) < 1_000_000_000);
     }
 
     #[test]

@@ -13,5 +13,7 @@ pub mod leaks;
 pub mod node;
 pub mod poll;
 pub mod rootfs;
+pub mod supervisor;
+pub mod supervisor_leaks;
 pub mod tasks;
 pub mod under_test;

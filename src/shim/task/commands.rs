@@ -64,6 +64,10 @@ impl Task {
             Command::Stats(reply) => {
                 self.spawn(work::stats(self.shared.clone(), self.cgroup.clone(), reply))
             }
+            Command::StartedAt(key, reply) => answer(
+                reply,
+                self.process(&key).map(|process| process.started_at()),
+            ),
             Command::InitPid(reply) => answer(reply, Ok(self.init.pid)),
             Command::Dump(reply) => answer(reply, Ok(self.dump())),
         }
@@ -87,6 +91,7 @@ impl Task {
             | Command::ReopenLogs(..)
             | Command::Wait(..)
             | Command::Stats(_)
+            | Command::StartedAt(..)
             | Command::InitPid(_)
             | Command::Dump(_) => return Ok(None),
         };

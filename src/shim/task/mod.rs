@@ -36,7 +36,7 @@ use crate::config::ShimOptions;
 use crate::oci::CheckpointArgs;
 use crate::oci::command::KillScope;
 use crate::types::event::TaskIo;
-use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus};
+use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus, Timestamp};
 
 pub mod commands;
 pub mod deletion;
@@ -124,6 +124,8 @@ pub enum Command {
     Wait(Key, Reply<ExitRecord>),
     /// Read the cgroup.
     Stats(Reply<Metrics>),
+    /// Tell when a process was started; `None` while it is not.
+    StartedAt(Key, Reply<Option<Timestamp>>),
     /// Tell init's pid.
     InitPid(Reply<Option<Pid>>),
     /// Tell what the state dump shows.

@@ -81,6 +81,14 @@ impl Process {
         }
     }
 
+    /// When it was started. A process can end before its start has answered; but it did not end before it began.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        let ended_at = self.state.exit().map(|exit| exit.exited_at);
+        self.started_at
+            .map(|started_at| ended_at.map_or(started_at, |ended_at| started_at.min(ended_at)))
+    }
+
     /// What the state dump shows of it.
     #[must_use]
     pub fn dump(&self, exec: Option<&ExecId>) -> ProcessDump {
@@ -127,6 +135,7 @@ impl Command {
             Self::Pids(reply) => answer(reply, Err(error)),
             Self::Wait(_, reply) => answer(reply, Err(error)),
             Self::Stats(reply) => answer(reply, Err(error)),
+            Self::StartedAt(_, reply) => answer(reply, Err(error)),
             Self::InitPid(reply) => answer(reply, Err(error)),
             Self::Dump(reply) => answer(reply, Err(error)),
             Self::Pause(reply)

@@ -3,3 +3,4 @@
 pub mod container;
 pub mod namespaces;
 pub mod sandbox;
+pub mod sandbox_init;

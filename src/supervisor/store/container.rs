@@ -4,6 +4,7 @@
 //! checkpoint first, change the memory, and only then wake who watches.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,9 +52,13 @@ pub struct Container {
     meta: Option<ContainerMeta>,
     dir: PathBuf,
     status: watch::Sender<Checkpoint>,
+    /// What the disk has, or will have when it takes it: other than `status` only where that is in doubt.
+    recorded: Mutex<Checkpoint>,
     recovery: watch::Sender<Recovery>,
     phase: Mutex<Phase>,
     shim: Mutex<Option<ShimClient>>,
+    /// Whether its shim told of an OOM kill in it.
+    oom_killed: AtomicBool,
     /// Held over each change, so that disk and memory change in the same order.
     changing: tokio::sync::Mutex<()>,
     /// Held by start, stop, remove and recovery while they work on the task.
@@ -90,10 +95,12 @@ impl Container {
             id,
             meta,
             dir,
-            status: watch::Sender::new(checkpoint),
+            status: watch::Sender::new(checkpoint.clone()),
+            recorded: Mutex::new(checkpoint),
             recovery: watch::Sender::new(recovery),
             phase: Mutex::new(Phase::Idle),
             shim: Mutex::new(None),
+            oom_killed: AtomicBool::new(false),
             changing: tokio::sync::Mutex::new(()),
             task: tokio::sync::Mutex::new(()),
             _name: name,
@@ -173,6 +180,17 @@ impl Container {
         *lock(&self.shim) = shim;
     }
 
+    /// Notes that its shim told of an OOM kill in it.
+    pub fn set_oom_killed(&self) {
+        self.oom_killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its shim told of an OOM kill in it.
+    #[must_use]
+    pub fn was_oom_killed(&self) -> bool {
+        self.oom_killed.load(Ordering::Relaxed)
+    }
+
     /// Says that its shim was asked.
     pub fn recovered(&self) {
         self.recovery.send_replace(Recovery::Done);
@@ -203,7 +221,9 @@ impl Container {
         let Some(next) = change(&self.status.borrow()) else {
             return Ok(None);
         };
+        let next = self.settled(next);
         self.save(next.clone()).await?;
+        *lock(&self.recorded) = next.clone();
         self.status.send_replace(next.clone());
         Ok(Some(next))
     }
@@ -216,12 +236,32 @@ impl Container {
     ) -> Option<Checkpoint> {
         let _changing = self.changing.lock().await;
         let next = change(&self.status.borrow())?;
+        let next = self.settled(next);
+        *lock(&self.recorded) = next.clone();
         if let Err(error) = self.save(next.clone()).await {
             log::warn!(container = self.id.as_str(), error:% = chain(&error); "the status cannot be written, it will be tried again");
             tokio::spawn(save_again(Arc::downgrade(self)));
         }
         self.status.send_replace(next.clone());
         Some(next)
+    }
+
+    /// Shows `status` and leaves the disk as it is: for what cannot be believed now, where the disk may know more.
+    pub async fn doubt(&self, status: ContainerStatus) {
+        let _changing = self.changing.lock().await;
+        self.status
+            .send_modify(|checkpoint| checkpoint.status = status);
+    }
+
+    /// `next`, with the end that is recorded already, where there is one: it never changes, whatever was in doubt since.
+    fn settled(&self, mut next: Checkpoint) -> Checkpoint {
+        let recorded = lock(&self.recorded);
+        if let (ContainerStatus::Exited { .. }, ContainerStatus::Exited { .. }) =
+            (&recorded.status, &next.status)
+        {
+            next.status = recorded.status.clone();
+        }
+        next
     }
 
     async fn save(&self, checkpoint: Checkpoint) -> Result<(), StoreError> {
@@ -239,7 +279,7 @@ async fn save_again(container: std::sync::Weak<Container>) {
             return;
         };
         let _changing = container.changing.lock().await;
-        let checkpoint = container.checkpoint();
+        let checkpoint = lock(&container.recorded).clone();
         match container.save(checkpoint).await {
             Ok(()) => return,
             Err(_) if !container.dir.exists() => return,

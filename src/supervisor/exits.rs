@@ -1,0 +1,363 @@
+//! How a container's end becomes known, once: the shim's answer to Wait, its TaskExit event and the record on disk are
+//! merged here.
+//!
+//! ```text
+//! Wait answers ----.
+//! TaskExit event --+--> ended(): checkpoint --> memory --> STOPPED event --> clean(): task, shim, bundle
+//! exit journal ----'       (the first one counts: an Exited container does not end again)
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Code;
+
+use super::context::Supervisor;
+use super::shim_client::{self, ShimClient, ShimError};
+use super::store::{self, Checkpoint, Container, ContainerStatus, ExitCause};
+use crate::api::cri;
+use crate::bundle::{Bundle, ExitEntry, Read, exit_journal};
+use crate::supervisor::crash;
+use crate::types::error::chain;
+use crate::types::{ExitRecord, ExitStatus, Pid, Timestamp};
+
+/// How long the first pause between two attempts to clean up is; doubled each time.
+const CLEAN_AGAIN: Duration = Duration::from_millis(200);
+/// How often cleaning up is attempted; what is left then is done by the next start of the supervisor.
+const CLEAN_TRIES: u32 = 8;
+
+/// The end of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How its init ended.
+    pub exit: ExitStatus,
+    /// When.
+    pub at: Timestamp,
+    /// When its program was started, where the one who tells knows it.
+    pub started_at: Option<Timestamp>,
+    /// Why it ended.
+    pub cause: ExitCause,
+}
+
+impl Ended {
+    /// What an entry of the exit journal says.
+    #[must_use]
+    pub fn recorded(entry: &ExitEntry) -> Self {
+        Self {
+            exit: entry.status,
+            at: entry.exited_at,
+            started_at: entry.started_at,
+            cause: if entry.oom_killed {
+                ExitCause::OomKilled
+            } else {
+                ExitCause::Exited
+            },
+        }
+    }
+
+    /// Nobody saw it end, which must have been by now.
+    #[must_use]
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self {
+            exit: ExitStatus::UNKNOWN,
+            at: Timestamp::now(),
+            started_at: None,
+            cause: ExitCause::Unknown(why.into()),
+        }
+    }
+
+    /// The checkpoint after it; `None` where the container has ended before.
+    #[must_use]
+    pub fn apply(self, before: &Checkpoint) -> Option<Checkpoint> {
+        if matches!(before.status, ContainerStatus::Exited { .. }) {
+            return None;
+        }
+        let started_at = before.status.started_at().or(self.started_at);
+        Some(Checkpoint {
+            status: ContainerStatus::Exited {
+                created_at: before.status.created_at().unwrap_or(self.at),
+                started_at,
+                // A clock that was set back must not let a container end before it began.
+                finished_at: started_at.map_or(self.at, |started| self.at.max(started)),
+                exit: self.exit,
+                cause: self.cause,
+            },
+            resources: before.resources.clone(),
+        })
+    }
+}
+
+/// Records and announces the end of a container. Does nothing where it has ended before.
+pub async fn ended(supervisor: &Arc<Supervisor>, container: &Arc<Container>, end: Ended) {
+    let changed = container.observe(|before| end.apply(before)).await;
+    if let Some(after) = changed {
+        crash::point("exit.recorded");
+        let (reason, _) = after.status.reason();
+        supervisor.metrics.exited(reason);
+        log::info!(container = container.id().as_str(), reason = reason; "the container has ended");
+        let stopped = cri::ContainerEventType::ContainerStoppedEvent;
+        supervisor
+            .events
+            .publish(&supervisor.store, container.id(), stopped);
+    }
+}
+
+/// Waits, in a task of its own, for the end of a container that has a connection to its shim, then records it and
+/// cleans up. `already` is a Wait that was sent before the container was started.
+pub fn monitor(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+    let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
+    tokio::spawn(async move {
+        let Some(shim) = container.shim() else {
+            return;
+        };
+        let answer = shim.wait().await;
+        follow(&supervisor, &container, answer).await;
+    });
+}
+
+/// Goes on with what Wait answered, until the container has ended.
+pub async fn follow(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+    mut answer: Result<ExitRecord, ShimError>,
+) {
+    let mut pause = CLEAN_AGAIN;
+    loop {
+        match answer {
+            Ok(record) => {
+                let end = told(supervisor, container, record).await;
+                ended(supervisor, container, end).await;
+                break;
+            }
+            Err(ShimError::Gone { .. }) => {
+                if !again(supervisor, container).await {
+                    lost(supervisor, container).await;
+                    break;
+                }
+            }
+            // The task was deleted by somebody else: what is known of its end is on disk, or nowhere.
+            Err(ShimError::Refused {
+                code: Code::NotFound,
+                ..
+            }) => {
+                lost(supervisor, container).await;
+                break;
+            }
+            Err(error) => {
+                log::warn!(container = container.id().as_str(), error:% = chain(&error); "waiting for the container's end");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
+        answer = match container.shim() {
+            Some(shim) => shim.wait().await,
+            // Another one has cleaned up.
+            None => return,
+        };
+    }
+    let _task = container.lock_task().await;
+    clean(supervisor, container).await;
+}
+
+/// Connects again to a shim whose connection was lost; false where nobody listens any more.
+async fn again(supervisor: &Arc<Supervisor>, container: &Arc<Container>) -> bool {
+    let bundle = supervisor.store.layout().bundle(container.id());
+    match ShimClient::connect(container.id(), &bundle).await {
+        Ok(shim) => {
+            container.set_shim(Some(shim));
+            supervisor.metrics.reconnected();
+            true
+        }
+        Err(ShimError::Gone { .. }) => false,
+        Err(error) => {
+            log::warn!(container = container.id().as_str(), error:% = chain(&error); "connecting to the shim again");
+            true
+        }
+    }
+}
+
+/// What the shim told of an end, with what only the journal and the OOM event know.
+async fn told(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+    record: ExitRecord,
+) -> Ended {
+    let oom = if container.was_oom_killed() {
+        ExitCause::OomKilled
+    } else {
+        ExitCause::Exited
+    };
+    match journal(supervisor, container).await {
+        Some(entry) if entry.identity.pid == record.pid => Ended {
+            cause: if entry.oom_killed {
+                ExitCause::OomKilled
+            } else {
+                oom
+            },
+            ..Ended::recorded(&entry)
+        },
+        _ => Ended {
+            exit: record.status,
+            at: record.exited_at,
+            started_at: None,
+            cause: oom,
+        },
+    }
+}
+
+/// The shim is gone for good: the end is as recorded, or unknown. What the container left is killed first.
+async fn lost(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+    let entry = journal(supervisor, container).await;
+    container.set_shim(None);
+    let end = match entry {
+        Some(entry) => Ended::recorded(&entry),
+        None => {
+            log::warn!(container = container.id().as_str(); "the shim is gone and left no record of an end");
+            remove_bundle(supervisor, container).await;
+            Ended::unknown("the shim is gone and left no record of the container's end")
+        }
+    };
+    ended(supervisor, container, end).await;
+}
+
+/// A TaskExit event: the end of the container's init, unless a Wait told it before or it is being started, when the
+/// Wait that was sent before the start tells it in its place.
+pub async fn announced(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+    record: ExitRecord,
+) {
+    let is_its_init = |pid: Pid| match container.status() {
+        ContainerStatus::Running { process, .. } => process.pid == pid,
+        ContainerStatus::Unknown { process, .. } => {
+            process.is_some_and(|process| process.pid == pid)
+        }
+        ContainerStatus::Created { .. } | ContainerStatus::Exited { .. } => false,
+    };
+    if is_its_init(record.pid) {
+        let end = told(supervisor, container, record).await;
+        ended(supervisor, container, end).await;
+    }
+}
+
+/// The end of the container's init as its journal has it.
+pub async fn journal(supervisor: &Supervisor, container: &Container) -> Option<ExitEntry> {
+    let path = supervisor.store.layout().bundle(container.id()).exits();
+    let read = move || {
+        Ok(match exit_journal::read(&path) {
+            Read::Found(exits) => exits
+                .entries
+                .into_iter()
+                .rev()
+                .find(|entry| entry.exec.is_none()),
+            Read::Absent => None,
+            Read::Corrupt(path, reason) => {
+                log::warn!(path:? = path, error:% = chain(&reason); "the exit journal cannot be believed");
+                None
+            }
+        })
+    };
+    store::blocking("read", PathBuf::new(), read)
+        .await
+        .unwrap_or_default()
+}
+
+/// Deletes the task, ends the shim and removes the bundle; tries again for a while. For an ended container, by one who
+/// holds its task lock.
+pub async fn clean(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+    let mut pause = CLEAN_AGAIN;
+    for attempt in 1..=CLEAN_TRIES {
+        match clean_once(supervisor, container).await {
+            Ok(()) => return,
+            Err(error) if attempt == CLEAN_TRIES => {
+                log::error!(container = container.id().as_str(), error:% = chain(&error); "what the container left cannot be removed");
+            }
+            Err(error) => {
+                log::debug!(container = container.id().as_str(), error:% = chain(&error); "cleaning up, to be tried again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+    }
+}
+
+/// One attempt of [`clean`].
+///
+/// # Errors
+/// What the shim or the disk answered; may be called again.
+pub async fn clean_once(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+) -> Result<(), super::error::Error> {
+    if let Some(shim) = container.shim() {
+        match shim.delete().await {
+            Ok(())
+            | Err(
+                ShimError::Gone { .. }
+                | ShimError::Refused {
+                    code: Code::NotFound,
+                    ..
+                },
+            ) => {}
+            Err(error) => return Err(error.into()),
+        }
+        crash::point("clean.deleted");
+        match shim.shutdown().await {
+            Ok(()) | Err(ShimError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        container.set_shim(None);
+        return discard(&supervisor.store.layout().bundle(container.id())).await;
+    }
+    remove_bundle_once(supervisor, container).await
+}
+
+async fn remove_bundle(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+    if let Err(error) = remove_bundle_once(supervisor, container).await {
+        log::warn!(container = container.id().as_str(), error:% = chain(&error); "removing what a dead shim left");
+    }
+}
+
+/// Runs the shim's `delete`, which kills, unmounts and removes what is left, and removes the bundle.
+async fn remove_bundle_once(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+) -> Result<(), super::error::Error> {
+    let bundle = supervisor.store.layout().bundle(container.id());
+    if !bundle.dir().exists() {
+        return Ok(());
+    }
+    let name = container.meta().map_or("", |meta| meta.runtime.as_str());
+    let runtime = supervisor
+        .config
+        .runtime(name)
+        .or_else(|| supervisor.config.runtime(""));
+    if let Some(runtime) = runtime {
+        shim_client::delete_action(&supervisor.home, runtime, container.id(), &bundle).await?;
+    }
+    crash::point("clean.shim_deleted");
+    discard(&bundle).await
+}
+
+/// Removes a bundle in which nothing is mounted any more.
+///
+/// # Errors
+/// What the file system answered.
+pub async fn discard(bundle: &Bundle) -> Result<(), super::error::Error> {
+    let dir = bundle.dir().to_owned();
+    let rootfs = bundle.rootfs();
+    store::blocking("remove", dir.clone(), move || {
+        // A mount that is left would have its files removed with the bundle's.
+        match std::fs::remove_dir(&rootfs) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Pods after a restart: what their files and the kernel say of them, and what follows from that.
+//!
+//! Called by [`crate::supervisor::recovery`], pod by pod, before anybody else works on them.
+//!
+//! | status.json \ found | all there | something is gone | cannot be told |
+//! |---|---|---|---|
+//! | Creating | undone | undone | undone |
+//! | Ready | Ready | NotReady | Unknown, kept |
+//! | NotReady | NotReady | NotReady | NotReady |
+//! | Unknown | Ready | NotReady | Unknown, kept |
+//!
+//! "All there" is: the namespaces are bound, /dev/shm is mounted, the plugins' ADD was answered and no DEL has begun, and
+//! the init of a shared pid namespace is that very process.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{NETWORK_RECORD, failed, step, teardown, watch};
+use crate::api::cri;
+use crate::bundle::Read;
+use crate::supervisor::context::Supervisor;
+use crate::supervisor::error::Error;
+use crate::supervisor::network::{self, Phase};
+use crate::supervisor::pod::namespaces::{self, PidScope, Plan, Scope};
+use crate::supervisor::store::{Layout, Pod, PodCheckpoint, PodMeta, PodState};
+use crate::sys::proc;
+use crate::types::ContainerId;
+use crate::types::error::chain;
+
+/// Before the id: a directory that is on its way to be a pod's.
+pub const NEW: &str = ".new-";
+/// Before the id: a directory that was a pod's.
+pub const GONE: &str = ".gone-";
+
+/// What was found of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Findings {
+    /// Everything, with its addresses.
+    AllThere(Vec<String>),
+    /// Something is gone.
+    Gone(String),
+    /// It cannot be told, and why.
+    Unclear(String),
+}
+
+/// What a pod is, or what is to be done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is ready, with these addresses.
+    Ready(Vec<String>),
+    /// It is not ready: it was stopped, or something is gone.
+    NotReady(String),
+    /// It is kept, and nothing is done with it until somebody stops or removes it.
+    Unknown(String),
+    /// It was never made to the end: [`undo`].
+    Undo,
+}
+
+/// Looks at a pod's files, mounts and init; changes nothing. Blocks.
+#[must_use]
+pub fn survey(
+    layout: &Layout,
+    id: &ContainerId,
+    meta: Option<&PodMeta>,
+    checkpoint: &PodCheckpoint,
+) -> Findings {
+    let Some(meta) = meta else {
+        return Findings::Unclear("pod.json is missing or cannot be read".into());
+    };
+    let plan = match Plan::of(&meta.config) {
+        Ok(plan) => plan,
+        Err(error) => return Findings::Unclear(chain(&error)),
+    };
+    match plan.missing(&layout.pod_state(id)) {
+        Ok(None) => {}
+        Ok(Some(name)) => return Findings::Gone(format!("{name} is not mounted")),
+        Err(error) => return Findings::Unclear(chain(&error)),
+    }
+    if plan.pid == PidScope::Pod {
+        let Some(init) = checkpoint.init else {
+            return Findings::Unclear("which process is its init is not recorded".into());
+        };
+        match proc::running(init.pid) {
+            Ok(found) if found == init => {}
+            Ok(_) => return Findings::Gone("its init has ended".into()),
+            Err(error) if is_gone(&error) => {
+                return Findings::Gone("its init has ended".into());
+            }
+            Err(error) => return Findings::Unclear(format!("its init: {error}")),
+        }
+    }
+    if plan.network == Scope::Node {
+        return Findings::AllThere(Vec::new());
+    }
+    match network::recorded(&layout.pod(id).join(NETWORK_RECORD)) {
+        Read::Found((Phase::Added, addresses)) => Findings::AllThere(addresses),
+        Read::Found((Phase::Adding | Phase::Deleting, _)) | Read::Absent => {
+            Findings::Gone("its network is deleted".into())
+        }
+        Read::Corrupt(path, why) => {
+            Findings::Unclear(format!("{}: {}", path.display(), chain(&why)))
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// What follows from what is on disk and what was found: the table above. Pure.
+#[must_use]
+pub fn judge(state: &PodState, found: Findings) -> Verdict {
+    match (state, found) {
+        (PodState::Creating, _) => Verdict::Undo,
+        (PodState::NotReady, _) => Verdict::NotReady("it was stopped".into()),
+        (PodState::Ready | PodState::Unknown(_), Findings::AllThere(addresses)) => {
+            Verdict::Ready(addresses)
+        }
+        (PodState::Ready | PodState::Unknown(_), Findings::Gone(why)) => Verdict::NotReady(why),
+        (PodState::Ready | PodState::Unknown(_), Findings::Unclear(why)) => Verdict::Unknown(why),
+    }
+}
+
+/// Decides what a pod from disk is, and makes it so; what has changed is written. For [`Verdict::Undo`] nothing is done
+/// yet: the caller calls [`undo`] and leaves the pod out of the store.
+pub async fn restore(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Verdict {
+    let _working = pod.lock_work().await;
+    let before = pod.checkpoint();
+    let (shared, surveyed) = (Arc::clone(supervisor), Arc::clone(pod));
+    let found = step("look at a pod", move || {
+        let (layout, checkpoint) = (shared.store.layout(), surveyed.checkpoint());
+        Ok(survey(layout, surveyed.id(), surveyed.meta(), &checkpoint))
+    });
+    let found = found.await;
+    let found = found.unwrap_or_else(|error| Findings::Unclear(chain(&error)));
+    let verdict = judge(&before.state, found);
+    let state = match &verdict {
+        Verdict::Ready(addresses) => {
+            pod.set_addresses(addresses.clone());
+            PodState::Ready
+        }
+        Verdict::NotReady(_) => PodState::NotReady,
+        Verdict::Unknown(why) => PodState::Unknown(why.clone()),
+        Verdict::Undo => return verdict,
+    };
+    if state != before.state {
+        let init = before.init;
+        pod.observe(PodCheckpoint { state, init }).await;
+        if before.state == PodState::Ready && matches!(verdict, Verdict::NotReady(_)) {
+            let kind = cri::ContainerEventType::ContainerStoppedEvent;
+            supervisor.events.publish(&supervisor.store, pod.id(), kind);
+        }
+    }
+    if matches!(verdict, Verdict::Ready(_)) {
+        watch::init(supervisor, pod);
+    }
+    verdict
+}
+
+/// Takes away all that there is of a pod that was never ready: its network, init, namespaces, cgroup and files.
+///
+/// # Errors
+/// The first error; everything that could be undone is. May be called again.
+pub async fn undo(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), Error> {
+    let dir = supervisor.store.layout().pod(id);
+    let read = step("read a pod's files", move || {
+        let meta = PodMeta::read(&dir.join("pod.json"));
+        Ok((meta, PodCheckpoint::read(&dir.join("status.json"))))
+    });
+    let (meta, checkpoint) = read.await?;
+    let meta = match meta {
+        Read::Found(meta) => Some(meta),
+        Read::Absent | Read::Corrupt(..) => None,
+    };
+    let init = match checkpoint {
+        Read::Found(checkpoint) => checkpoint.init,
+        Read::Absent => None,
+        Read::Corrupt(path, why) => {
+            log::warn!(pod = id.as_str(), path:% = path.display(), error:% = chain(&why); "whether the pod has an init cannot be told");
+            None
+        }
+    };
+    teardown::teardown(supervisor, id, init).await?;
+    teardown::remove_record(supervisor, id, meta.as_ref()).await
+}
+
+/// Removes what belongs to no pod: directories that were on their way to be one or to be removed, and namespaces and
+/// mounts of pods that have no directory. Call it when every pod was loaded. Blocks.
+///
+/// # Errors
+/// The first error; all were tried.
+pub fn cleanup_leftovers(layout: &Layout) -> Result<(), Error> {
+    let mut first = None;
+    for name in names(&layout.pods())? {
+        if name.starts_with(NEW) || name.starts_with(GONE) {
+            let path = layout.pods().join(&name);
+            log::info!(path:% = path.display(); "a pod's directory that was left behind is removed");
+            if let Err(error) = fs::remove_dir_all(&path) {
+                first.get_or_insert(failed("remove", &path, error));
+            }
+        }
+    }
+    for name in names(&layout.pods_state())? {
+        let Ok(id) = ContainerId::new(&name) else {
+            continue;
+        };
+        // Only where it is sure that there is none.
+        let found = fs::symlink_metadata(layout.pod(&id));
+        if found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            log::info!(pod = id.as_str(); "namespaces of no known pod are given up");
+            if let Err(error) = namespaces::unmake(&layout.pod_state(&id)) {
+                first.get_or_insert(error.into());
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// The names in `dir` that are text, as ours all are.
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| failed("open", dir, error))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    let names = names.collect::<io::Result<Vec<_>>>();
+    let names = names.map_err(|error| failed("read", dir, error))?;
+    Ok(names.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_of_the_table() {
+        let there = || Findings::AllThere(vec!["10.0.0.2".into()]);
+        let gone = || Findings::Gone("net is not mounted".into());
+        let unclear = || Findings::Unclear("EIO".into());
+        let ready = Verdict::Ready(vec!["10.0.0.2".into()]);
+        let not_ready = Verdict::NotReady("net is not mounted".into());
+        let stopped = Verdict::NotReady("it was stopped".into());
+        let unknown = Verdict::Unknown("EIO".into());
+        let was_unknown = PodState::Unknown("then".into());
+        for (state, expected) in [
+            (PodState::Creating, [&Verdict::Undo; 3]),
+            (PodState::Ready, [&ready, &not_ready, &unknown]),
+            (PodState::NotReady, [&stopped; 3]),
+            (was_unknown, [&ready, &not_ready, &unknown]),
+        ] {
+            for (found, expected) in [there(), gone(), unclear()].into_iter().zip(expected) {
+                assert_eq!(
+                    &judge(&state, found.clone()),
+                    expected,
+                    "{state:?} {found:?}"
+                );
+            }
+        }
+    }
+}

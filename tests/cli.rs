@@ -1,0 +1,4 @@
+//! The command line against a real supervisor.
+#![cfg(test)]
+
+mod support;
