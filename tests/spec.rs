@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
@@ -19,8 +18,8 @@ use outlive::supervisor::spec::{
 };
 use outlive::types::ContainerId;
 
-#[path = "support/rootfs.rs"]
-mod rootfs;
+mod support;
+use support::{poll, rootfs};
 
 /// Namespaces as a pod has them, kept by a process that only sleeps.
 struct Pod {
@@ -35,23 +34,25 @@ impl Pod {
             .spawn()
             .unwrap();
         let own = Path::new("/proc").join(keeper.id().to_string()).join("ns");
-        let host = namespace("net");
-        for _ in 0..500 {
-            if std::fs::metadata(own.join("uts")).is_ok_and(|meta| meta.ino() != namespace("uts"))
-                && std::fs::metadata(own.join("net")).is_ok_and(|meta| meta.ino() != host)
-            {
-                let pinned = |name: &str| PodNamespace::Pinned(own.join(name));
-                let namespaces = PodNamespaces {
-                    network: pinned("net"),
-                    ipc: pinned("ipc"),
-                    uts: pinned("uts"),
-                    pid: PodPid::PerContainer,
-                };
-                return Self { keeper, namespaces };
+        let pinned = |name: &str| PodNamespace::Pinned(own.join(name));
+        let pod = Self {
+            keeper,
+            namespaces: PodNamespaces {
+                network: pinned("net"),
+                ipc: pinned("ipc"),
+                uts: pinned("uts"),
+                pid: PodPid::PerContainer,
+            },
+        };
+        // unshare(2) makes them all in one step, some time after the start.
+        poll::until("namespaces of their own", || {
+            let net = std::fs::metadata(own.join("net")).map_err(|error| error.to_string())?;
+            if net.ino() == namespace("net") {
+                return Err("still ours".into());
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("{own:?} never changed");
+            Ok(())
+        });
+        pod
     }
 }
 
