@@ -1,22 +1,23 @@
-//! `outlive image`: the local image store.
-//!
-//! `load` and `import` work on the store's files, so that nothing is decompressed in the supervisor; `ls` reads them.
-//! `rm` asks the supervisor, who knows which layers containers still use.
+//! `outlive image`: the local images. `load`, `import` and `ls` work on the store's directory, with or without a
+//! supervisor; `rm` asks the supervisor, who knows which layers containers stand on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::args::Global;
+use super::args::{Format, Global};
 use super::client::Client;
-use super::error::Error;
+use super::error::{Error, tell};
 use super::output;
 use super::quantity::human_bytes;
 use super::table::{Table, short};
+use super::time::{ago, rfc3339};
 use crate::api::cri;
-use crate::images::{ImageError, ImageStore, LoadedImage};
-use crate::types::error::chain;
+use crate::images::{Image, ImageStore, LoadedImage};
+use crate::types::Timestamp;
 
 /// `image`.
 #[derive(Debug, Args)]
@@ -29,30 +30,30 @@ pub struct ImageArgs {
 /// What is done with images.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Load the images of an OCI layout or archive, or of a `docker save` archive
+    /// Load the images of an archive: OCI layout (a directory or a tar file) or docker archive, compressed or not
     Load {
-        /// A directory or a tar file, which may be compressed (gzip, zstd)
-        archive: PathBuf,
-        /// The name for the one image in it
+        /// Call the one image in it so
         #[arg(long)]
         name: Option<String>,
+        /// The archive
+        archive: PathBuf,
     },
-    /// Make an image of one layer of a directory
+    /// Make an image of a directory with a root filesystem
     Import {
-        /// The root filesystem
+        /// The directory
         rootfs: PathBuf,
-        /// Its name
+        /// The image's name
         name: String,
     },
-    /// List the images
+    /// List images
     Ls {
-        /// Print ids only
-        #[arg(short, long)]
+        /// Ids only
+        #[arg(long, short)]
         quiet: bool,
     },
-    /// Remove images; containers keep what they use of them
+    /// Remove images, or one of several names of an image
     Rm {
-        /// Names or ids
+        /// Which images
         #[arg(required = true)]
         images: Vec<String>,
     },
@@ -62,102 +63,129 @@ pub enum ImageCommand {
 #[derive(Debug, Serialize)]
 struct Row {
     id: String,
-    names: Vec<String>,
+    tags: Vec<String>,
     digests: Vec<String>,
-    size: u64,
-    layers: Vec<String>,
+    size_bytes: u64,
+    layers: usize,
+    created_at: Option<String>,
+}
+
+/// An image that came in, as `-o json` prints it.
+#[derive(Debug, Serialize)]
+struct Loaded {
+    id: String,
+    tags: Vec<String>,
+    layers_unpacked: usize,
+    layers_shared: usize,
 }
 
 /// Does one command on images.
-pub async fn run(global: &Global, args: ImageArgs) -> Result<(), Error> {
+pub async fn run(global: &Global, args: ImageArgs) -> Result<ExitCode, Error> {
+    // Where the supervisor has it: supervisor/store/layout.rs.
     let store = ImageStore::new(global.root().join("images"));
     match args.command {
-        ImageCommand::Load { archive, name } => {
+        ImageCommand::Load { name, archive } => {
             let loaded = store.load(&archive, name.as_deref());
-            for image in loaded.map_err(|error| failed("load", &archive, error))? {
-                told(&image)?;
-            }
-            Ok(())
+            show(global.output, loaded.map_err(Box::new)?)?;
         }
         ImageCommand::Import { rootfs, name } => {
-            let made = store.import_rootfs(&rootfs, &name);
-            told(&made.map_err(|error| failed("import", &rootfs, error))?)
+            let loaded = store.import_rootfs(&rootfs, &name).map_err(Box::new)?;
+            show(global.output, vec![loaded])?;
         }
-        ImageCommand::Ls { quiet } => list(global, &store, quiet),
-        ImageCommand::Rm { images } => remove(global, &images).await,
+        ImageCommand::Ls { quiet } => list(global.output, &store, quiet)?,
+        ImageCommand::Rm { images } => return remove(global, &store, &images).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(format: Format, loaded: Vec<LoadedImage>) -> Result<(), Error> {
+    let loaded = loaded.into_iter().map(|image| Loaded {
+        id: image.id,
+        tags: image.tags,
+        layers_unpacked: image.unpacked,
+        layers_shared: image.shared,
+    });
+    let loaded: Vec<Loaded> = loaded.collect();
+    match format {
+        Format::Json => output::json(&loaded),
+        Format::Table => {
+            let line = |image: &Loaded| format!("{}  {}\n", image.id, image.tags.join(" "));
+            output::text(&loaded.iter().map(line).collect::<String>())
+        }
     }
 }
 
-fn failed(operation: &str, path: &Path, error: ImageError) -> Error {
-    match error {
-        ImageError::Reference(error) => Error::Usage(chain(&error)),
-        error => Error::Io {
-            operation: format!("{operation} {}", path.display()),
-            source: std::io::Error::other(chain(&error)),
-        },
-    }
-}
-
-fn told(image: &LoadedImage) -> Result<(), Error> {
-    let names = match &image.tags[..] {
-        [] => "no name".to_owned(),
-        tags => tags.join(", "),
-    };
-    output::text(&format!("{} {names}\n", image.id))
-}
-
-fn list(global: &Global, store: &ImageStore, quiet: bool) -> Result<(), Error> {
-    let images = store
-        .list()
-        .map_err(|error| failed("read", store.root(), error))?;
+fn list(format: Format, store: &ImageStore, quiet: bool) -> Result<(), Error> {
+    let images = store.list().map_err(Box::new)?;
     if quiet {
         return output::ids(images.iter().map(|image| image.id.as_str()));
     }
-    let rows: Vec<Row> = images
-        .iter()
-        .map(|image| Row {
-            id: image.id.clone(),
-            names: image.tags.clone(),
-            digests: image.digests.clone(),
-            size: image.size,
-            layers: image.layers.clone(),
-        })
-        .collect();
-    output::rows(global.output, &rows, |rows| {
-        let mut table = Table::new(&["ID", "NAME", "SIZE"]);
+    let rows: Vec<Row> = images.iter().map(row).collect();
+    output::rows(format, &rows, |rows| {
+        let now = Timestamp::now();
+        let mut table = Table::new(&["NAME", "ID", "LAYERS", "SIZE", "CREATED"]);
         for row in rows {
-            table.row([
-                short(&row.id).to_owned(),
-                row.names.join(", "),
-                human_bytes(row.size),
-            ]);
+            let created = row.created_at.as_deref().and_then(rfc3339);
+            let created = created.map(|at| ago(at, now)).unwrap_or_default();
+            let unnamed = row.tags.is_empty().then(String::new);
+            for name in row.tags.iter().cloned().chain(unnamed) {
+                table.row([
+                    name,
+                    short(&row.id).to_owned(),
+                    row.layers.to_string(),
+                    human_bytes(row.size_bytes),
+                    created.clone(),
+                ]);
+            }
         }
         table
     })
 }
 
-async fn remove(global: &Global, names: &[String]) -> Result<(), Error> {
-    let client = Client::connect(global).await?;
-    for name in names {
-        let image = Some(cri::ImageSpec {
-            image: name.clone(),
-            ..Default::default()
-        });
-        let mut images = client.images();
-        let asked = cri::ImageStatusRequest {
-            image: image.clone(),
-            ..Default::default()
-        };
-        let known = client.call(format!("look for {name}"), images.image_status(asked));
-        if known.await?.image.is_none() {
-            return Err(Error::NotFound {
-                kind: "image",
-                word: name.clone(),
-                see: "outlive image ls",
-            });
-        }
-        let removed = images.remove_image(cri::RemoveImageRequest { image });
-        client.call(format!("remove {name}"), removed).await?;
+fn row(image: &Arc<Image>) -> Row {
+    Row {
+        id: image.id.clone(),
+        tags: image.tags.clone(),
+        digests: image.digests.clone(),
+        size_bytes: image.size,
+        layers: image.layers.len(),
+        created_at: image.config.created().clone(),
     }
+}
+
+async fn remove(global: &Global, store: &ImageStore, words: &[String]) -> Result<ExitCode, Error> {
+    let mut code = 0;
+    for word in words {
+        match remove_one(global, store, word).await {
+            Ok(()) => output::text(&format!("{word}\n"))?,
+            Err(error) => {
+                tell(&error);
+                if code == 0 {
+                    code = error.exit_code();
+                }
+            }
+        }
+    }
+    Ok(ExitCode::from(code))
+}
+
+async fn remove_one(global: &Global, store: &ImageStore, word: &str) -> Result<(), Error> {
+    let image = store.get(word).map_err(Box::new)?;
+    let is_id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
+    let by_id = is_id.starts_with(word.strip_prefix("sha256:").unwrap_or(word));
+    if image.tags.len() > 1 && !by_id {
+        store.untag(word).map_err(Box::new)?;
+        return Ok(());
+    }
+    let client = Client::connect(global).await?;
+    let request = cri::RemoveImageRequest {
+        image: Some(cri::ImageSpec {
+            image: image.id.clone(),
+            ..Default::default()
+        }),
+    };
+    let mut images = client.images();
+    let call = images.remove_image(request);
+    client.call(format!("remove image {word}"), call).await?;
     Ok(())
 }
