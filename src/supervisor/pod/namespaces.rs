@@ -55,7 +55,7 @@ pub enum NamespaceError {
         source: io::Error,
     },
     /// A sysctl was not taken.
-    #[error("config.linux.sysctls: set {name} to {value:?}")]
+    #[error("linux.sysctls: set {name} to {value:?}")]
     Sysctl {
         /// Its name, as asked for.
         name: String,
@@ -154,7 +154,7 @@ impl Plan {
         let linux = config.linux.clone().unwrap_or_default();
         let security = linux.security_context.unwrap_or_default();
         let options = security.namespace_options.unwrap_or_default();
-        let field = |name: &str| format!("config.linux.security_context.namespace_options.{name}");
+        let field = |name: &str| format!("linux.security_context.namespace_options.{name}");
         let scope = |name, value| match cri::NamespaceMode::try_from(value) {
             Ok(cri::NamespaceMode::Pod) => Ok(Scope::Pod),
             Ok(cri::NamespaceMode::Node) => Ok(Scope::Node),
@@ -339,7 +339,7 @@ pub fn unmake(dir: &Path) -> Result<(), NamespaceError> {
 
 /// The name to set; `None` leaves the host's, which a new namespace begins with.
 fn hostname(name: &str, network: Scope) -> Result<Option<String>, Error> {
-    let invalid = |reason: &str| Err(Error::invalid("config.hostname", reason));
+    let invalid = |reason: &str| Err(Error::invalid("hostname", reason));
     if name.is_empty() {
         return Ok(None);
     }
@@ -372,12 +372,7 @@ const IPC_SYSCTLS: [&str; 8] = [
 
 /// `a.b/c` is the file `a/b.c`, and `a/b.c` is the file `a/b.c` (sysctl.d(5)): the first separator says which.
 fn sysctl(name: String, value: String, network: Scope, ipc: Scope) -> Result<Sysctl, Error> {
-    let invalid = |reason: &str| {
-        Err(Error::invalid(
-            format!("config.linux.sysctls[{name:?}]"),
-            reason,
-        ))
-    };
+    let invalid = |reason: &str| Err(Error::invalid(format!("linux.sysctls[{name:?}]"), reason));
     let dotted = name
         .find(['.', '/'])
         .is_some_and(|at| name[at..].starts_with('.'));
