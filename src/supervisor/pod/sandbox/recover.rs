@@ -7,7 +7,7 @@
 //! | Creating | undone | undone | undone |
 //! | Ready | Ready | NotReady | Unknown, kept |
 //! | NotReady | NotReady | NotReady | NotReady |
-//! | Unknown | Ready | NotReady | Unknown, kept |
+//! | Unknown | Unknown, kept | Unknown, kept | Unknown, kept |
 //!
 //! "All there" is: the namespaces are bound, /dev/shm is mounted, the plugins' ADD was answered and no DEL has begun, and
 //! the init of a shared pid namespace is that very process.
@@ -113,16 +113,16 @@ pub fn judge(state: &PodState, found: Findings) -> Verdict {
     match (state, found) {
         (PodState::Creating, _) => Verdict::Undo,
         (PodState::NotReady, _) => Verdict::NotReady("it was stopped".into()),
-        (PodState::Ready | PodState::Unknown(_), Findings::AllThere(addresses)) => {
-            Verdict::Ready(addresses)
-        }
-        (PodState::Ready | PodState::Unknown(_), Findings::Gone(why)) => Verdict::NotReady(why),
-        (PodState::Ready | PodState::Unknown(_), Findings::Unclear(why)) => Verdict::Unknown(why),
+        // Files that contradict each other are not made true by what is there: a stop or a removal ends this.
+        (PodState::Unknown(why), _) => Verdict::Unknown(why.clone()),
+        (PodState::Ready, Findings::AllThere(addresses)) => Verdict::Ready(addresses),
+        (PodState::Ready, Findings::Gone(why)) => Verdict::NotReady(why),
+        (PodState::Ready, Findings::Unclear(why)) => Verdict::Unknown(why),
     }
 }
 
 /// Decides what a pod from disk is, and makes it so; what has changed is written. For [`Verdict::Undo`] nothing is done
-/// yet: the caller calls [`undo`] and leaves the pod out of the store.
+/// yet: the caller calls [`undo_or_keep`].
 pub async fn restore(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Verdict {
     let _working = pod.lock_work().await;
     let before = pod.checkpoint();
@@ -155,6 +155,20 @@ pub async fn restore(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Verdict {
         watch::init(supervisor, pod);
     }
     verdict
+}
+
+/// Takes away a pod that was never ready, and takes it out of the store. One that cannot be taken away whole stays there,
+/// not ready, until somebody removes it. Its work is locked, or nobody else can know it yet.
+pub async fn undo_or_keep(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) {
+    match undo(supervisor, pod.id()).await {
+        Ok(()) => supervisor.store.remove_pod(pod.id()),
+        Err(left) => {
+            log::warn!(pod = pod.id().as_str(), error:% = chain(&left); "a pod that was never ready could not be undone; it stays until it is removed");
+            let init = pod.checkpoint().init;
+            let state = PodState::NotReady;
+            pod.observe(PodCheckpoint { state, init }).await;
+        }
+    }
 }
 
 /// Takes away all that there is of a pod that was never ready: its network, init, namespaces, cgroup and files.
@@ -198,11 +212,12 @@ mod tests {
         let stopped = Verdict::NotReady("it was stopped".into());
         let unknown = Verdict::Unknown("EIO".into());
         let was_unknown = PodState::Unknown("then".into());
+        let still_unknown = Verdict::Unknown("then".into());
         for (state, expected) in [
             (PodState::Creating, [&Verdict::Undo; 3]),
             (PodState::Ready, [&ready, &not_ready, &unknown]),
             (PodState::NotReady, [&stopped; 3]),
-            (was_unknown, [&ready, &not_ready, &unknown]),
+            (was_unknown, [&still_unknown; 3]),
         ] {
             for (found, expected) in [there(), gone(), unclear()].into_iter().zip(expected) {
                 assert_eq!(
