@@ -24,3 +24,4 @@ pub mod spawn;
 pub mod splice;
 pub mod userns;
 pub mod wait;
+pub mod xattr;

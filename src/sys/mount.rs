@@ -29,6 +29,7 @@ use nix::errno::Errno;
 
 pub use self::error::{Failure, MountError, Step};
 use self::job::Job;
+pub use self::overlay::escape;
 use self::target::Target;
 use crate::types::Mount;
 

@@ -32,7 +32,7 @@ pub const IMAGE: &str = "outlive.test/busybox:latest";
 pub struct Options {
     /// FAILPOINTS in its environment: `start.created=return`.
     pub failpoints: Option<String>,
-    /// Lines before those that every test's configuration has.
+    /// Lines before those that every test's configuration has: keys, then tables other than `[cgroup]`.
     pub config: String,
     /// The program; `None` for the one under test.
     pub program: Option<PathBuf>,
@@ -204,7 +204,7 @@ impl Supervisor {
         format!(
             "{}\n[cgroup]\nparent = {:?}\n",
             self.options.config,
-            format!("/{}", self.name),
+            format!("/{}", self.name)
         )
     }
 

@@ -66,8 +66,9 @@ pub(super) fn unescape(part: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// How a path is written as an option's part.
-pub(super) fn escape(path: &str) -> String {
+/// How a path is written as a part of an overlay's option (`lowerdir=A:B`, `upperdir=C`).
+#[must_use]
+pub fn escape(path: &str) -> String {
     let mut part = String::with_capacity(path.len());
     for character in path.chars() {
         if matches!(character, '\\' | ':' | ',') {
