@@ -1,6 +1,75 @@
 //! The supervisor's settings: `outlive serve --config FILE`.
+//!
+//! The file is TOML. All of it is read and checked before anything is opened, made or listened on; a key that is not
+//! known is an error. `shim-config/supervisor.toml` has every key with what it is without it.
+//!
+//! ```text
+//! root state address default_runtime
+//! [log] level format              [metrics] address           [network] conf_dir bin_dirs
+//! [cgroup] parent                 [seccomp] profile_root      [runtimes.NAME] shim binary root
+//! ```
 
-use std::path::PathBuf;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The configuration that is read where none is named, if it is there.
+pub const DEFAULT_FILE: &str = "/etc/outlive/supervisor.toml";
+/// Where lasting data is without a setting.
+pub const DEFAULT_ROOT: &str = "/var/lib/outlive";
+/// Where passing data is without a setting.
+pub const DEFAULT_STATE: &str = "/run/outlive";
+/// The handler that is there without a setting.
+pub const DEFAULT_RUNTIME: &str = "outlive";
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read configuration {path:?}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no TOML, has a key that is not known, or a value of another type.
+    #[error("{}:{line}: {reason}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it, counted from one.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A value that cannot work.
+    #[error("{origin}: {key}: {reason}")]
+    Value {
+        /// `FILE:LINE`, `command line` or `default`.
+        origin: String,
+        /// Which, with the names of the tables it is in.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What the command line says instead of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--root`.
+    pub root: Option<PathBuf>,
+    /// `--state`.
+    pub state: Option<PathBuf>,
+    /// `--address`.
+    pub address: Option<String>,
+}
 
 /// A runtime handler: which shim, and what it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +82,25 @@ pub struct Runtime {
     pub binary: Option<PathBuf>,
     /// The OCI runtime's state directory (`Root`); `None` for the shim's default.
     pub runtime_root: Option<PathBuf>,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The supervisor's own log, which goes to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What is worth a line.
+    pub level: log::LevelFilter,
+    /// What it looks like.
+    pub format: LogFormat,
 }
 
 /// All settings.
@@ -34,9 +122,22 @@ pub struct Config {
     pub cgroup_parent: String,
     /// Where `localhost/` seccomp profiles with relative names are.
     pub seccomp_profile_root: PathBuf,
+    /// The supervisor's log.
+    pub log: LogSettings,
+    /// Where Prometheus may ask; `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
+    /// The settings in `path` ([`DEFAULT_FILE`] for `None`, if it is there), `overrides` before them. Reads the file and
+    /// looks for the programs that it names; makes nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file, the line and the key.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        file::load(path, overrides)
+    }
+
     /// The handler of that name; the default for an empty one.
     #[must_use]
     pub fn runtime(&self, name: &str) -> Option<&Runtime> {

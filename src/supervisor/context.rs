@@ -3,7 +3,7 @@
 use super::events::Events;
 use super::metrics::Metrics;
 use super::shim_client::Home;
-use super::store::Store;
+use super::store::{Layout, Store};
 use crate::config::supervisor::Config;
 use crate::images::ImageStore;
 
@@ -22,4 +22,24 @@ pub struct Supervisor {
     pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+impl Supervisor {
+    /// One that knows nothing yet. Makes nothing on disk.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let layout = Layout::new(&config.root, &config.state);
+        Self {
+            home: Home {
+                address: config.socket.clone(),
+                events: layout.events_socket(),
+                namespace: "outlive".to_owned(),
+            },
+            images: ImageStore::new(layout.images()),
+            store: Store::new(layout),
+            events: Events::default(),
+            metrics: Metrics::default(),
+            config,
+        }
+    }
 }

@@ -4,11 +4,15 @@
 pub mod context;
 pub mod crash;
 pub mod cri;
+pub mod daemon;
 pub mod error;
 pub mod events;
 pub mod exits;
+pub mod intake;
+pub mod logger;
 pub mod metrics;
 pub mod network;
+pub mod notify;
 pub mod pod;
 pub mod recovery;
 pub mod shim_client;

@@ -32,7 +32,7 @@ pub const IMAGE: &str = "outlive.test/busybox:latest";
 pub struct Options {
     /// FAILPOINTS in its environment: `start.created=return`.
     pub failpoints: Option<String>,
-    /// Lines after those that every test's configuration has.
+    /// Lines before those that every test's configuration has: keys, then tables other than `[cgroup]`.
     pub config: String,
     /// The program; `None` for the one under test.
     pub program: Option<PathBuf>,
@@ -202,9 +202,9 @@ impl Supervisor {
 
     fn configuration(&self) -> String {
         format!(
-            "cgroup_parent = {:?}\n{}\n",
-            format!("/{}", self.name),
-            self.options.config
+            "{}\n[cgroup]\nparent = {:?}\n",
+            self.options.config,
+            format!("/{}", self.name)
         )
     }
 

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It runs in a task of its own: whoever asked may go away at any step, and the exec is killed, deleted and its files
-//! removed all the same. A fifo's EOF comes with the Delete, in which the shims drain with limits of their own; so a
-//! grandchild that keeps the output open costs those, and [`QUIET`] at most.
+//! removed all the same. A fifo's EOF comes with the Delete, in which the shims drain with limits of their own, up to ten
+//! seconds, where a grandchild keeps the output open: then the caller is answered after [`QUIET`], and the rest goes on.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,9 +36,9 @@ use crate::sys::pipe;
 use crate::sys::readiness::Watched;
 use crate::types::{ExecId, ExitRecord, Pid, Signal};
 
-/// How long nothing may come, once the exec is deleted, before its output is taken for complete without an EOF.
+/// How long nothing may come, once the exec has ended, before its output is taken for complete without an EOF.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long output may go on coming once the exec is deleted.
+/// How long output may go on coming once the exec has ended.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a killed process may take to end; longer is the kernel's doing.
 const KILLED_LIMIT: Duration = Duration::from_secs(10);
@@ -55,10 +55,10 @@ pub(super) struct Asked {
 
 /// Runs it.
 pub(super) async fn run(inner: Arc<Inner>, asked: Asked) -> Result<ExecOutput, ShimError> {
-    let (mut reply, answer) = oneshot::channel();
+    let (reply, answer) = oneshot::channel();
+    let caller = Caller(Some(reply));
     drop(tokio::spawn(async move {
-        let result = run_whole(&inner, &asked, &mut reply).await;
-        drop(reply.send(result));
+        run_whole(&inner, &asked, caller).await;
     }));
     answer.await.unwrap_or_else(|_| {
         Err(ShimError::Refused {
@@ -69,65 +69,91 @@ pub(super) async fn run(inner: Arc<Inner>, asked: Asked) -> Result<ExecOutput, S
     })
 }
 
-type Caller = oneshot::Sender<Result<ExecOutput, ShimError>>;
+/// Who is to be answered, once.
+struct Caller(Option<oneshot::Sender<Result<ExecOutput, ShimError>>>);
 
-async fn run_whole(
-    inner: &Inner,
-    asked: &Asked,
-    caller: &mut Caller,
-) -> Result<ExecOutput, ShimError> {
+impl Caller {
+    fn answer(&mut self, result: Result<ExecOutput, ShimError>) {
+        if let Some(reply) = self.0.take() {
+            // Nobody may wait for it any more.
+            drop(reply.send(result));
+        }
+    }
+
+    /// Waits until nobody waits for the answer.
+    async fn gone(&mut self) {
+        if let Some(reply) = &mut self.0 {
+            reply.closed().await;
+        }
+    }
+}
+
+async fn run_whole(inner: &Inner, asked: &Asked, mut caller: Caller) {
     let dir = inner.bundle.exec_fifos(&asked.exec);
     let made = dir.clone();
-    let streams = local(CALL, "make the fifos", move || Streams::make(&made)).await;
-    let result = match streams {
-        Ok(streams) => run_with(inner, asked, caller, streams).await,
-        Err(error) => Err(error),
+    let result = match local(CALL, "make the fifos", move || Streams::make(&made)).await {
+        Ok(streams) => run_with(inner, asked, &mut caller, streams).await,
+        Err(error) => Some(Err(error)),
     };
     let removed = local(CALL, "remove the fifos", move || remove(&dir)).await;
     if let Err(error) = removed {
         warn!(container = inner.id.as_str(), exec = asked.exec.as_str(); "{error}");
     }
-    result
+    if let Some(result) = result {
+        caller.answer(result);
+    }
 }
 
+/// Gives the answer, unless the caller has it already.
 async fn run_with(
     inner: &Inner,
     asked: &Asked,
     caller: &mut Caller,
     streams: Streams,
-) -> Result<ExecOutput, ShimError> {
-    let local = |error| ShimError::local(CALL, "read the output", &error);
-    let [stdout, stderr] = streams.paths();
-    let readers = [
-        Reader::start(streams.stdout.read, asked.most).map_err(local)?,
-        Reader::start(streams.stderr.read, asked.most).map_err(local)?,
-    ];
-    add(inner, asked, stdout, stderr).await?;
-    let ended = to_its_end(
-        inner,
-        asked,
-        caller,
-        (streams.stdout.write, streams.stderr.write),
-    );
-    let ended = ended.await;
-    // Whatever has happened: what was added is deleted. It drains the output.
-    delete(inner, &asked.exec).await;
+) -> Option<Result<ExecOutput, ShimError>> {
+    let paths = streams.paths();
+    let own_ends = (streams.stdout.write, streams.stderr.write);
+    let started = Reader::start(streams.stdout.read, asked.most)
+        .and_then(|stdout| Ok((stdout, Reader::start(streams.stderr.read, asked.most)?)));
+    let (stdout, stderr) = match started {
+        Ok(readers) => readers,
+        Err(error) => return Some(Err(ShimError::local(CALL, "read the output", &error))),
+    };
+    if let Err(error) = add(inner, asked, paths).await {
+        return Some(Err(error));
+    }
+    let ended = to_its_end(inner, asked, caller, own_ends).await;
+    // Whatever has happened: what was added is deleted. This drains the output, and ends it.
+    let deleting = delete(inner, &asked.exec);
     let deadline = Instant::now() + LAST_OUTPUT_LIMIT;
-    let [stdout, stderr] = readers;
-    let (stdout, stderr) = (stdout.finish(deadline).await, stderr.finish(deadline).await);
-    Ok(ExecOutput {
-        exit: ended?,
-        stdout,
-        stderr,
-    })
+    let collecting = async { tokio::join!(stdout.finish(deadline), stderr.finish(deadline)) };
+    tokio::pin!(deleting, collecting);
+    let (stdout, stderr) = tokio::select! {
+        collected = &mut collecting => {
+            let has_ended = collected.0.has_ended && collected.1.has_ended;
+            if !has_ended {
+                // The shim waits for a grandchild; the caller need not.
+                caller.answer(ended.map(|exit| output(exit, collected)));
+                deleting.await;
+                return None;
+            }
+            deleting.await;
+            collected
+        }
+        () = &mut deleting => collecting.await,
+    };
+    Some(ended.map(|exit| output(exit, (stdout, stderr))))
 }
 
-async fn add(
-    inner: &Inner,
-    asked: &Asked,
-    stdout: String,
-    stderr: String,
-) -> Result<(), ShimError> {
+fn output(exit: ExitRecord, (stdout, stderr): (Collected, Collected)) -> ExecOutput {
+    ExecOutput {
+        stdout: stdout.kept,
+        stderr: stderr.kept,
+        exit,
+    }
+}
+
+async fn add(inner: &Inner, asked: &Asked, [stdout, stderr]: [String; 2]) -> Result<(), ShimError> {
     let request = ExecProcessRequest {
         id: inner.id.to_string(),
         exec_id: asked.exec.to_string(),
@@ -186,7 +212,7 @@ async fn to_its_end(
         biased;
         exit = &mut exit => return exit,
         () = gone_on => {}
-        () = caller.closed() => {}
+        () = caller.gone() => {}
     }
     kill(inner, &asked.exec).await;
     match timeout(KILLED_LIMIT, &mut exit).await {
@@ -284,9 +310,17 @@ fn remove(dir: &std::path::Path) -> io::Result<()> {
     }
 }
 
+/// What one stream brought.
+#[derive(Default)]
+struct Collected {
+    kept: Vec<u8>,
+    /// Whether nobody can write to it any more.
+    has_ended: bool,
+}
+
 /// One stream on its way into memory.
 struct Reader {
-    task: JoinHandle<Vec<u8>>,
+    task: JoinHandle<Collected>,
     deadline: Option<oneshot::Sender<Instant>>,
 }
 
@@ -307,7 +341,7 @@ impl Reader {
     }
 
     /// What came, once nothing more does.
-    async fn finish(mut self, deadline: Instant) -> Vec<u8> {
+    async fn finish(mut self, deadline: Instant) -> Collected {
         if let Some(finish) = self.deadline.take() {
             // It may have ended already.
             finish.send(deadline).unwrap_or(());
@@ -317,8 +351,8 @@ impl Reader {
 }
 
 /// Reads to the end, keeping `most` bytes. Once it is told to finish, it ends when nothing comes, and at the deadline.
-async fn collect(fifo: Watched, most: usize, mut finish: oneshot::Receiver<Instant>) -> Vec<u8> {
-    let mut kept = Vec::new();
+async fn collect(fifo: Watched, most: usize, mut finish: oneshot::Receiver<Instant>) -> Collected {
+    let mut collected = Collected::default();
     let mut deadline = None;
     loop {
         let readable = async {
@@ -336,24 +370,28 @@ async fn collect(fifo: Watched, most: usize, mut finish: oneshot::Receiver<Insta
                     deadline = Some(told);
                     continue;
                 }
-                Err(_) => return kept,
+                Err(_) => return collected,
             },
             readable = readable => match readable {
                 Ok(Some(readable)) => readable,
-                Ok(None) | Err(_) => return kept,
+                Ok(None) | Err(_) => return collected,
             },
         };
         let mut buffer = [0; READ_LENGTH];
         match pipe::read(&fifo, &mut buffer) {
-            Ok(0) => return kept,
+            Ok(0) => {
+                collected.has_ended = true;
+                return collected;
+            }
             Ok(length) => {
+                let kept = &mut collected.kept;
                 let room = most.saturating_sub(kept.len());
                 kept.extend_from_slice(buffer.get(..length.min(room)).unwrap_or_default());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
             Err(error) => {
                 warn!("an exec's output: {error}");
-                return kept;
+                return collected;
             }
         }
     }

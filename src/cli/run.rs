@@ -1,0 +1,194 @@
+//! `outlive run`: a pod and a container in one, in the foreground or not.
+//!
+//! ```text
+//! RunPodSandbox -> CreateContainer -> StartContainer -> log, signals, end -> (--rm) remove pod and log
+//!        `-- fails: nothing is left     `-- fails: the container stays, with the reason, unless --rm
+//! ```
+
+mod config;
+mod foreground;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::args::{Global, RunArgs};
+use super::client::Client;
+use super::error::{Error, tell};
+use super::{exec, output, watch};
+use crate::api::cri;
+use foreground::Signals;
+use watch::Ended;
+
+/// The label of all that `run` made.
+pub const LABEL: &str = "outlive.run";
+/// The annotation with the log directory that goes with the container.
+const LOG_DIRECTORY: &str = "outlive.run/log-directory";
+
+/// What pulling an image or setting up a network may take beyond other calls.
+const SETUP: Duration = Duration::from_secs(90);
+
+/// Runs a program in a new container.
+pub async fn run(global: &Global, args: Box<RunArgs>) -> Result<ExitCode, Error> {
+    let client = Client::connect(global).await?;
+    let plan = config::Plan::new(global, &args)?;
+    // Before anything is made: what comes while it is being made reaches the program as soon as it runs.
+    let signals = Signals::listen()?;
+    std::fs::create_dir_all(&plan.log_directory).map_err(|source| Error::Io {
+        operation: format!("make log directory {:?}", plan.log_directory),
+        source,
+    })?;
+    let made = make(&client, &plan).await?;
+    if args.detach {
+        start(&client, &made).await?;
+        output::text(&format!("{}\n", made.container))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ended = attended(&client, &made, &plan, signals).await;
+    let is_away = matches!(&ended, Err(error) if error.is_outage());
+    if args.rm
+        && !is_away
+        && let Err(error) = made.remove(&client).await
+    {
+        tell(&error);
+    }
+    match ended? {
+        Some(Ended::Exited(status)) => Ok(exit_code(&status)),
+        Some(Ended::Removed) => Err(Error::Unsupported(format!(
+            "container {} was removed while it was being watched; its exit code went with it",
+            plan.name
+        ))),
+        None => Ok(ExitCode::from(125)),
+    }
+}
+
+/// Starts the container and shows it until its end; `None` where the user asked to leave it alone.
+async fn attended(
+    client: &Client,
+    made: &Made,
+    plan: &config::Plan,
+    signals: Signals,
+) -> Result<Option<Ended>, Error> {
+    let bundle = watch::bundle(client, &made.container).await;
+    let watch = watch::Watch::new(client, &made.container).await;
+    start(client, made).await?;
+    foreground::show(
+        client,
+        made,
+        &plan.log_path(),
+        bundle.as_deref(),
+        watch,
+        signals,
+    )
+    .await
+}
+
+async fn start(client: &Client, made: &Made) -> Result<(), Error> {
+    let request = cri::StartContainerRequest {
+        container_id: made.container.clone(),
+    };
+    let mut runtime = client.runtime();
+    let call = runtime.start_container(request);
+    client.call_longer("start", SETUP, call).await?;
+    Ok(())
+}
+
+/// Makes the pod and the container; nothing stays of a pod whose container cannot be made.
+async fn make(client: &Client, plan: &config::Plan) -> Result<Made, Error> {
+    let mut runtime = client.runtime();
+    let request = cri::RunPodSandboxRequest {
+        config: Some(plan.pod.clone()),
+        runtime_handler: plan.runtime.clone(),
+    };
+    let call = runtime.run_pod_sandbox(request);
+    let pod = match client.call_longer("run pod", SETUP, call).await {
+        Ok(answer) => answer.pod_sandbox_id,
+        Err(error) => {
+            // It is another's where the name is taken.
+            drop(std::fs::remove_dir(&plan.log_directory));
+            return Err(plan.name_taken(error));
+        }
+    };
+    let request = cri::CreateContainerRequest {
+        pod_sandbox_id: pod.clone(),
+        config: Some(plan.container.clone()),
+        sandbox_config: Some(plan.pod.clone()),
+    };
+    let call = runtime.create_container(request);
+    let mut made = Made {
+        pod,
+        container: String::new(),
+        own_logs: plan.owns_logs().then(|| plan.log_directory.clone()),
+    };
+    match client.call_longer("create container", SETUP, call).await {
+        Ok(answer) => {
+            made.container = answer.container_id;
+            Ok(made)
+        }
+        Err(error) => {
+            if let Err(error) = made.remove(client).await {
+                tell(&error);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn exit_code(status: &cri::ContainerStatus) -> ExitCode {
+    if status.reason == "StartError" {
+        return ExitCode::from(super::error::not_started(&status.message));
+    }
+    exec::exit_code(status.exit_code)
+}
+
+/// What `run` made: it goes together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pod: String,
+    container: String,
+    /// The log directory that goes with it.
+    own_logs: Option<PathBuf>,
+}
+
+impl Made {
+    /// What was made around `container`; `None` where it was not `run`.
+    pub fn of(container: &cri::Container) -> Option<Self> {
+        container.labels.contains_key(LABEL).then(|| Self {
+            pod: container.pod_sandbox_id.clone(),
+            container: container.id.clone(),
+            own_logs: container.annotations.get(LOG_DIRECTORY).map(PathBuf::from),
+        })
+    }
+
+    /// Removes the pod with the container, and the log unless the user chose its place.
+    ///
+    /// # Errors
+    /// Those of the calls; a log that stays is told only.
+    pub async fn remove(&self, client: &Client) -> Result<(), Error> {
+        client.remove_pod(&self.pod).await?;
+        if let Some(directory) = &self.own_logs
+            && let Err(source) = remove_logs(directory)
+        {
+            tell(&Error::Io {
+                operation: format!("remove log directory {directory:?}"),
+                source,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Removes the files in a log directory and the directory; what is in it otherwise stays, and the directory with it.
+fn remove_logs(directory: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_dir(directory)
+}

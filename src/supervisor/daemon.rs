@@ -1,0 +1,405 @@
+//! `outlive serve`: the wiring, in the order trace, configuration, build, serve, drain.
+//!
+//! ```text
+//! log to stderr -> settings read and checked -> directories, lock -> sockets -> runtime
+//!     -> READY=1 -> serve CRI, the shims' events, metrics; recovery beside them
+//! SIGTERM, SIGINT -> STOPPING=1 -> no new connections, event streams end, running calls end (10 s) -> exit 0
+//! ```
+//!
+//! Containers and shims are not touched by the end of this: they outlive it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, umask};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use super::context::Supervisor;
+use super::cri::Service;
+use super::cri::control::ControlServer;
+use super::notify::Notify;
+use super::shim_client::events::{self, Endpoint};
+use super::{intake, logger, metrics, recovery};
+use crate::api::cri::image_service_server::ImageServiceServer;
+use crate::api::cri::runtime_service_server::RuntimeServiceServer;
+use crate::config::supervisor::{Config, ConfigError, Overrides};
+use crate::sys::{memory, socket};
+use crate::types::error::chain;
+
+/// The largest message of either direction, as kubelet has it.
+const MAX_MESSAGE: usize = 16 << 20;
+/// How long running calls have when the supervisor is told to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long work beside the runtime's thread has after that: it may hang in a dead file system.
+const LAST: Duration = Duration::from_secs(1);
+/// Threads for what blocks. More work than that waits; none of it waits for other work.
+const BLOCKING_THREADS: usize = 16;
+/// Their stack, of which only what is touched costs memory.
+const STACK: usize = 1 << 20;
+/// Connections that were accepted and are not served yet; the next wait in the socket's backlog.
+const ACCEPTED: usize = 16;
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// What survives a reboot.
+    pub root: Option<PathBuf>,
+    /// What does not.
+    pub state: Option<PathBuf>,
+    /// Where CRI is spoken: `unix:///PATH`.
+    pub address: Option<String>,
+}
+
+impl Options {
+    /// The settings: those of the file, with these before them.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        let overrides = Overrides {
+            root: self.root.clone(),
+            state: self.state.clone(),
+            address: self.address.clone(),
+        };
+        Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+/// Why the supervisor did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{operation} {path:?}")]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path:?} is open to others: {reason}")]
+    Open { path: PathBuf, reason: String },
+    #[error("another supervisor has the state directory {state:?}: {holder}")]
+    Taken { state: PathBuf, holder: String },
+    #[error("{path:?} is not a socket, or somebody listens there who does not have our lock")]
+    Occupied { path: PathBuf },
+    #[error("listen for metrics on {address}")]
+    Metrics {
+        address: std::net::SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("serve CRI")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {
+    let path = path.to_owned();
+    move |source| ServeError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+/// Runs the supervisor until it is told to end. Blocks; answers the process's exit code.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    memory::keep_heap_small();
+    logger::init();
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is opened before anything runs.
+struct Sockets {
+    cri: UnixListener,
+    metrics: Option<std::net::TcpListener>,
+}
+
+fn serve(options: &Options) -> Result<(), ServeError> {
+    let config = options.load()?;
+    logger::configure(config.log);
+    let supervisor = Arc::new(Supervisor::new(config));
+    let _lock = prepare(&supervisor)?;
+    let sockets = open(&supervisor)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
+        .build()
+        .map_err(ServeError::Runtime)?;
+    // Everything is listed before the first call is answered; who calls meanwhile waits to be accepted.
+    let plan = recovery::load(&supervisor);
+    let ended = within(&runtime, &supervisor, sockets, plan);
+    runtime.shutdown_timeout(LAST);
+    // Nobody connects any more; and nobody else has made one at the same place, since the lock is still ours.
+    drop(fs::remove_file(&supervisor.config.socket));
+    log::info!("ended");
+    ended
+}
+
+/// Makes the directories and takes the lock, which is held until the answer is dropped.
+fn prepare(supervisor: &Supervisor) -> Result<Flock<fs::File>, ServeError> {
+    let layout = supervisor.store.layout();
+    let state = layout.state();
+    private_directory(state)?;
+    let lock = lock(state, &layout.lock())?;
+    let lasting = [layout.root(), &layout.containers(), &layout.pods()];
+    for directory in lasting {
+        private_directory(directory)?;
+    }
+    for directory in [layout.pods_state(), layout.tasks()] {
+        private_directory(&directory)?;
+    }
+    Ok(lock)
+}
+
+/// Makes a directory for us alone, or looks whether the one that is there lets others write.
+fn private_directory(path: &Path) -> Result<(), ServeError> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(path);
+    made.map_err(failed("create directory", path))?;
+    let metadata = fs::metadata(path).map_err(failed("look at", path))?;
+    let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
+    let own = nix::unistd::geteuid().as_raw();
+    let reason = match (mode & 0o022, owner) {
+        (0, owner) if owner == own => return Ok(()),
+        (0, owner) => format!("it belongs to user {owner}"),
+        _ => format!("its mode is {mode:o}"),
+    };
+    Err(ServeError::Open {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn lock(state: &Path, path: &Path) -> Result<Flock<fs::File>, ServeError> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).mode(0o600);
+    let file = options.open(path).map_err(failed("open", path))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            // Only for people: whoever reads it may find the number of one that has ended.
+            let written = lock
+                .set_len(0)
+                .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+            written.map_err(failed("write", path))?;
+            Ok(lock)
+        }
+        Err((mut file, Errno::EWOULDBLOCK)) => {
+            let mut holder = String::new();
+            let read = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
+            Err(ServeError::Taken {
+                state: state.to_owned(),
+                holder: match (read, holder.trim()) {
+                    (Ok(_), pid) if !pid.is_empty() => format!("process {pid}"),
+                    _ => "a process that has not said which".to_owned(),
+                },
+            })
+        }
+        Err((_, errno)) => Err(failed("lock", path)(errno.into())),
+    }
+}
+
+fn open(supervisor: &Supervisor) -> Result<Sockets, ServeError> {
+    Ok(Sockets {
+        cri: listen(&supervisor.config.socket)?,
+        metrics: supervisor
+            .config
+            .metrics
+            .map(|address| {
+                metrics::listen(address).map_err(|source| ServeError::Metrics { address, source })
+            })
+            .transpose()?,
+    })
+}
+
+/// Listens on `path`, in the place of a socket that one of us left there. The lock must be held.
+fn listen(path: &Path) -> Result<UnixListener, ServeError> {
+    let occupied = || ServeError::Occupied {
+        path: path.to_owned(),
+    };
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {
+            // One who serves another state directory at the same address has another lock.
+            match socket::presence(path).map_err(failed("connect to", path))? {
+                socket::Presence::Alive => return Err(occupied()),
+                socket::Presence::Dead => fs::remove_file(path).map_err(failed("remove", path))?,
+                socket::Presence::Absent => (),
+            }
+        }
+        Ok(_) => return Err(occupied()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+        Err(error) => return Err(failed("look at", path)(error)),
+    }
+    // bind(2) makes the socket with what the mask leaves, and it listens before its mode can be changed.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let listener = socket::listen(path);
+    umask(mask);
+    let listener = listener.map_err(failed("listen on", path))?;
+    let set = listener.set_nonblocking(true);
+    set.map_err(failed("listen on", path))?;
+    Ok(listener)
+}
+
+fn within(
+    runtime: &Runtime,
+    supervisor: &Arc<Supervisor>,
+    sockets: Sockets,
+    plan: recovery::Plan,
+) -> Result<(), ServeError> {
+    runtime.block_on(async {
+        let mut told = Told::new().map_err(ServeError::Runtime)?;
+        let notify = Notify::from_environment();
+        let cri = tokio::net::UnixListener::from_std(sockets.cri).map_err(ServeError::Runtime)?;
+        if let Some(listener) = sockets.metrics {
+            let listener = tokio::net::TcpListener::from_std(listener);
+            let listener = listener.map_err(ServeError::Runtime)?;
+            tokio::spawn(metrics::serve(Arc::clone(supervisor), listener));
+        }
+        let endpoint = take_events(supervisor).await?;
+        tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
+        let (stop, stopped) = oneshot::channel();
+        let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
+        log::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            address:% = supervisor.config.socket.display();
+            "serving"
+        );
+        notify.ready();
+        tokio::select! {
+            name = told.end() => log::info!(signal = name; "told to end: containers go on"),
+            ended = &mut server => return outcome(ended),
+        }
+        notify.stopping();
+        supervisor.events.close();
+        drop(stop);
+        tokio::select! {
+            ended = &mut server => {
+                endpoint.close().await;
+                return outcome(ended);
+            }
+            () = tokio::time::sleep(DRAIN) => log::warn!(seconds = DRAIN.as_secs(); "some calls did not end in time"),
+            name = told.end() => log::warn!(signal = name; "told to end again: some calls are cut off"),
+        }
+        server.abort();
+        endpoint.close().await;
+        Ok(())
+    })
+}
+
+/// Takes the shims' events from now on. Those that live have kept what they could not tell, and try again by themselves.
+async fn take_events(supervisor: &Arc<Supervisor>) -> Result<Endpoint, ServeError> {
+    let path = &supervisor.home.events;
+    let (sink, events) = mpsc::channel(intake::QUEUE);
+    tokio::spawn(intake::run(Arc::clone(supervisor), events));
+    let endpoint = events::serve(path, sink).await;
+    endpoint.map_err(failed("listen on", path))
+}
+
+fn outcome(
+    ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
+) -> Result<(), ServeError> {
+    match ended {
+        Ok(served) => served.map_err(ServeError::Serve),
+        Err(ended) => Err(ServeError::Runtime(io::Error::other(ended))),
+    }
+}
+
+async fn serve_cri(
+    supervisor: Arc<Supervisor>,
+    listener: tokio::net::UnixListener,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = Service::new(supervisor);
+    let runtime = RuntimeServiceServer::new(service.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let images = ImageServiceServer::new(service.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    let (queue, connections) = mpsc::channel(ACCEPTED);
+    let accepting = tokio::spawn(accept(listener, queue));
+    let stop = async move {
+        // Nothing is ever sent: the other end is dropped.
+        drop(stopped.await);
+        accepting.abort();
+    };
+    Server::builder()
+        .add_service(runtime)
+        .add_service(images)
+        .add_service(ControlServer(service))
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop)
+        .await
+}
+
+/// Accepts for ever. The server would end at the first error of accept(2), such as too many open files.
+async fn accept(
+    listener: tokio::net::UnixListener,
+    queue: mpsc::Sender<io::Result<tokio::net::UnixStream>>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if queue.send(Ok(stream)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                log::warn!(error:% = error; "accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The signals that the supervisor is told to end by.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Told {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            // Caught, not ignored: what is ignored is so in every container too (execve(2)).
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => log::info!("SIGHUP: nothing is read again"),
+            }
+        }
+    }
+}
