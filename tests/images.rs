@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::cast_possible_truncation,
     reason = "a panic is how a test fails, in its helper functions too"
 )]
 
