@@ -278,7 +278,6 @@ fn within(
 ) -> Result<(), ServeError> {
     runtime.block_on(async {
         let mut told = Told::new().map_err(ServeError::Runtime)?;
-        let notify = Notify::from_environment();
         let cri = tokio::net::UnixListener::from_std(sockets.cri).map_err(ServeError::Runtime)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener);
@@ -286,6 +285,7 @@ fn within(
             tokio::spawn(metrics::serve(Arc::clone(supervisor), listener));
         }
         let endpoint = take_events(supervisor).await?;
+        let notify = Notify::ready();
         tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
         let (stop, stopped) = oneshot::channel();
         let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
@@ -295,7 +295,6 @@ fn within(
             address:% = supervisor.config.socket.display();
             "serving"
         );
-        notify.ready();
         tokio::select! {
             name = told.end() => log::info!(signal = name; "told to end: containers go on"),
             ended = &mut server => return outcome(ended),
