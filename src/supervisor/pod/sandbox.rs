@@ -32,6 +32,7 @@ use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::network::{self, Plugins};
+use crate::supervisor::spec;
 use crate::supervisor::store::{
     Container, Kind, Pod, PodCheckpoint, PodMeta, PodState, StoreError, new_id,
 };
@@ -41,7 +42,7 @@ use crate::types::error::chain;
 use crate::types::{ContainerId, Timestamp};
 
 pub use cgroup::cgroup_parent;
-pub use recover::{cleanup_leftovers, restore, undo};
+pub use recover::{restore, undo};
 
 /// How long the disk and the kernel may take for one step.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -166,6 +167,7 @@ fn check(
         let reason = format!("no runtime is called {:?}", request.runtime_handler);
         return Err(Error::invalid("runtime_handler", reason));
     }
+    spec::check_sandbox(&config, &supervisor.host)?;
     let plan = Plan::of(&config)?;
     network::check(&config)?;
     files::check(&config)?;

@@ -12,18 +12,16 @@
 //! "All there" is: the namespaces are bound, /dev/shm is mounted, the plugins' ADD was answered and no DEL has begun, and
 //! the init of a shared pid namespace is that very process.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{NETWORK_RECORD, failed, step, teardown, watch};
+use super::{NETWORK_RECORD, step, teardown, watch};
 use crate::api::cri;
 use crate::bundle::Read;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
 use crate::supervisor::network::{self, Phase};
-use crate::supervisor::pod::namespaces::{self, PidScope, Plan, Scope};
+use crate::supervisor::pod::namespaces::{PidScope, Plan, Scope};
 use crate::supervisor::store::{Layout, Pod, PodCheckpoint, PodMeta, PodState};
 use crate::sys::proc;
 use crate::types::ContainerId;
@@ -184,50 +182,6 @@ pub async fn undo(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), 
     };
     teardown::teardown(supervisor, id, init).await?;
     teardown::remove_record(supervisor, id, meta.as_ref()).await
-}
-
-/// Removes what belongs to no pod: directories that were on their way to be one or to be removed, and namespaces and
-/// mounts of pods that have no directory. Call it when every pod was loaded. Blocks.
-///
-/// # Errors
-/// The first error; all were tried.
-pub fn cleanup_leftovers(layout: &Layout) -> Result<(), Error> {
-    let mut first = None;
-    for name in names(&layout.pods())? {
-        if name.starts_with(NEW) || name.starts_with(GONE) {
-            let path = layout.pods().join(&name);
-            log::info!(path:% = path.display(); "a pod's directory that was left behind is removed");
-            if let Err(error) = fs::remove_dir_all(&path) {
-                first.get_or_insert(failed("remove", &path, error));
-            }
-        }
-    }
-    for name in names(&layout.pods_state())? {
-        let Ok(id) = ContainerId::new(&name) else {
-            continue;
-        };
-        // Only where it is sure that there is none.
-        let found = fs::symlink_metadata(layout.pod(&id));
-        if found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            log::info!(pod = id.as_str(); "namespaces of no known pod are given up");
-            if let Err(error) = namespaces::unmake(&layout.pod_state(&id)) {
-                first.get_or_insert(error.into());
-            }
-        }
-    }
-    first.map_or(Ok(()), Err)
-}
-
-/// The names in `dir` that are text, as ours all are.
-fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(|error| failed("open", dir, error))?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
-    let names = names.collect::<io::Result<Vec<_>>>();
-    let names = names.map_err(|error| failed("read", dir, error))?;
-    Ok(names.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
