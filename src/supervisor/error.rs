@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 use super::shim_client::ShimError;
 use super::spec::SpecError;
 use super::store::{LookupError, NameTaken, StoreError};
+use crate::images::ImageError;
 use crate::types::error::chain;
 
 /// Why a call failed.
@@ -40,6 +41,12 @@ pub enum Error {
         /// What the call needs.
         needed: &'static str,
     },
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// No OCI spec can be made of the request.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -84,6 +91,10 @@ impl Error {
             Self::Unsupported(_) | Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
             Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::Image(error) => image_code(error),
+            Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
+            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
+            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
                 Code::ResourceExhausted
             }
@@ -93,6 +104,16 @@ impl Error {
             Self::Namespace(error) => error.code(),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
+    }
+}
+
+const fn image_code(error: &ImageError) -> Code {
+    match error {
+        ImageError::NotFound { .. } => Code::NotFound,
+        ImageError::Ambiguous { .. } | ImageError::Reference(_) => Code::InvalidArgument,
+        ImageError::NoSpace { .. } => Code::ResourceExhausted,
+        ImageError::Busy { .. } => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 
