@@ -280,9 +280,10 @@ fn within(
         }
         let endpoint = take_events(supervisor).await?;
         let notify = Notify::ready();
-        tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
+        let service = Service::new(Arc::clone(supervisor));
+        tokio::spawn(recover(service.clone(), Arc::clone(supervisor), plan));
         let (stop, stopped) = oneshot::channel();
-        let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
+        let mut server = tokio::spawn(serve_cri(service, cri, stopped));
         log::info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
@@ -328,12 +329,17 @@ fn outcome(
     }
 }
 
+/// Recovers everything, and last of all the image store.
+async fn recover(service: Service, supervisor: Arc<Supervisor>, plan: recovery::Plan) {
+    recovery::run(supervisor, plan).await;
+    service.collect_leftovers().await;
+}
+
 async fn serve_cri(
-    supervisor: Arc<Supervisor>,
+    service: Service,
     listener: tokio::net::UnixListener,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = Service::new(supervisor);
     let runtime = RuntimeServiceServer::new(service.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);

@@ -4,6 +4,7 @@ use tonic::{Code, Status};
 
 use super::shim_client::ShimError;
 use super::store::{LookupError, NameTaken, StoreError};
+use crate::images::ImageError;
 use crate::types::error::chain;
 
 /// Why a call failed.
@@ -36,6 +37,9 @@ pub enum Error {
         /// What the call needs.
         needed: &'static str,
     },
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -78,6 +82,7 @@ impl Error {
             Self::NameTaken(_) => Code::AlreadyExists,
             Self::Unsupported(_) => Code::Unimplemented,
             Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::Image(error) => image_code(error),
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
                 Code::ResourceExhausted
             }
@@ -87,6 +92,16 @@ impl Error {
             Self::Namespace(error) => error.code(),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
+    }
+}
+
+const fn image_code(error: &ImageError) -> Code {
+    match error {
+        ImageError::NotFound { .. } => Code::NotFound,
+        ImageError::Ambiguous { .. } | ImageError::Reference(_) => Code::InvalidArgument,
+        ImageError::NoSpace { .. } => Code::ResourceExhausted,
+        ImageError::Busy { .. } => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 
