@@ -22,7 +22,7 @@ impl Supervisor {
                 namespace: "default".to_owned(),
                 attempt: 0,
             }),
-            log_directory: self.dir.join("logs").to_str().unwrap().to_owned(),
+            log_directory: self.dir().join("logs").to_str().unwrap().to_owned(),
             linux: Some(cri::LinuxPodSandboxConfig {
                 security_context: Some(cri::LinuxSandboxSecurityContext {
                     namespace_options: Some(namespaces),
@@ -65,7 +65,7 @@ impl Supervisor {
 
     /// The log of the container that [`Self::create`] gave this name.
     pub fn log_of(&self, name: &str) -> PathBuf {
-        self.dir.join("logs").join(format!("{name}.log"))
+        self.dir().join("logs").join(format!("{name}.log"))
     }
 
     /// Runs a pod of the host's network; its id.
