@@ -31,6 +31,7 @@ use super::cri::Service;
 use super::cri::control::ControlServer;
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
+use super::spec::{HostFacts, SpecError};
 use super::{intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
@@ -103,6 +104,8 @@ enum ServeError {
         #[source]
         source: io::Error,
     },
+    #[error("look at the machine")]
+    Host(#[source] SpecError),
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
     #[error("serve CRI")]
@@ -141,7 +144,10 @@ struct Sockets {
 fn serve(options: &Options) -> Result<(), ServeError> {
     let config = options.load()?;
     logger::configure(config.log);
-    let supervisor = Arc::new(Supervisor::new(config));
+    let supervisor = Arc::new(Supervisor::new(
+        config,
+        HostFacts::read().map_err(ServeError::Host)?,
+    ));
     let _lock = prepare(&supervisor)?;
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()

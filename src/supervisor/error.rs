@@ -3,6 +3,7 @@
 use tonic::{Code, Status};
 
 use super::shim_client::ShimError;
+use super::spec::SpecError;
 use super::store::{LookupError, NameTaken, StoreError};
 use crate::images::ImageError;
 use crate::types::error::chain;
@@ -40,6 +41,9 @@ pub enum Error {
     /// The image store.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// No OCI spec can be made of the request.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,6 +87,9 @@ impl Error {
             Self::Unsupported(_) => Code::Unimplemented,
             Self::WrongState { .. } => Code::FailedPrecondition,
             Self::Image(error) => image_code(error),
+            Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
+            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
+            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
                 Code::ResourceExhausted
             }

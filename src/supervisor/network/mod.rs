@@ -61,7 +61,7 @@ impl From<&Config> for Plugins {
 /// [`Error::Invalid`].
 pub fn check(config: &cri::PodSandboxConfig) -> Result<(), Error> {
     for (index, mapping) in config.port_mappings.iter().enumerate() {
-        let field = |name: &str| format!("config.port_mappings[{index}].{name}");
+        let field = |name: &str| format!("port_mappings[{index}].{name}");
         for (name, port) in [
             ("container_port", mapping.container_port),
             ("host_port", mapping.host_port),
@@ -83,9 +83,9 @@ pub fn check(config: &cri::PodSandboxConfig) -> Result<(), Error> {
     }
     let metadata = config.metadata.clone().unwrap_or_default();
     for (field, text) in [
-        ("config.metadata.name", metadata.name),
-        ("config.metadata.namespace", metadata.namespace),
-        ("config.metadata.uid", metadata.uid),
+        ("metadata.name", metadata.name),
+        ("metadata.namespace", metadata.namespace),
+        ("metadata.uid", metadata.uid),
     ] {
         // The separators of CNI_ARGS, which has no way to quote them.
         if text.contains([';', '=', '\0']) {

@@ -27,21 +27,20 @@ use tokio::task::{JoinError, JoinSet};
 use super::namespaces::{PidScope, Plan, Scope};
 use super::{container, sandbox_init};
 use crate::api::cri;
-use crate::config::supervisor::Config;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::network::{self, Plugins};
+use crate::supervisor::spec;
 use crate::supervisor::store::{
     Container, Kind, Pod, PodCheckpoint, PodMeta, PodState, StoreError, new_id,
 };
 use crate::sys::file;
 use crate::sys::namespace;
-use crate::types::error::chain;
 use crate::types::{ContainerId, Timestamp};
 
 pub use cgroup::cgroup_parent;
-pub use recover::{cleanup_leftovers, restore, undo};
+pub use recover::{restore, undo, undo_or_keep};
 
 /// How long the disk and the kernel may take for one step.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -131,15 +130,7 @@ async fn run_to_the_end(
         watch::init(&supervisor, &pod);
         return Ok(id);
     };
-    match undo(&supervisor, &id).await {
-        Ok(()) => supervisor.store.remove_pod(&id),
-        Err(left) => {
-            log::warn!(pod = id.as_str(), error:% = chain(&left); "a pod that could not be made could not be undone either; it stays until it is removed");
-            let init = pod.checkpoint().init;
-            let state = PodState::NotReady;
-            pod.observe(PodCheckpoint { state, init }).await;
-        }
-    }
+    undo_or_keep(&supervisor, &pod).await;
     Err(error)
 }
 
@@ -152,9 +143,9 @@ fn check(
         return Err(Error::invalid("config", "is missing"));
     };
     match &config.metadata {
-        None => return Err(Error::invalid("config.metadata", "is missing")),
+        None => return Err(Error::invalid("metadata", "is missing")),
         Some(metadata) if metadata.name.is_empty() => {
-            return Err(Error::invalid("config.metadata.name", "is empty"));
+            return Err(Error::invalid("metadata.name", "is empty"));
         }
         Some(_) => {}
     }
@@ -166,6 +157,7 @@ fn check(
         let reason = format!("no runtime is called {:?}", request.runtime_handler);
         return Err(Error::invalid("runtime_handler", reason));
     }
+    spec::check_sandbox(&config, &supervisor.host)?;
     let plan = Plan::of(&config)?;
     network::check(&config)?;
     files::check(&config)?;
@@ -174,7 +166,7 @@ fn check(
             // kubelet names the ports of such pods, each mapped to itself.
             if mapping.host_port != 0 && mapping.host_port != mapping.container_port {
                 return Err(Error::invalid(
-                    format!("config.port_mappings[{index}].host_port"),
+                    format!("port_mappings[{index}].host_port"),
                     "differs from container_port, and the pod is on the host's network",
                 ));
             }
@@ -362,12 +354,4 @@ async fn give_up(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), Err
         supervisor.events.publish(&supervisor.store, pod.id(), kind);
     }
     Ok(())
-}
-
-/// Whether pods can be given a network: the name of the list that they would get, for the call Status. Blocks.
-///
-/// # Errors
-/// [`network::NetworkError`] with what is missing.
-pub fn network_readiness(config: &Config) -> Result<String, network::NetworkError> {
-    network::readiness(&Plugins::from(config))
 }

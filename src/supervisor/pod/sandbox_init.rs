@@ -194,7 +194,6 @@ fn hear(answer: OwnedFd) -> io::Result<()> {
 /// What the kernel answered; `TimedOut` where it does not end.
 pub fn end(identity: ProcessIdentity) -> io::Result<()> {
     // The init of a namespace dies by nothing less from outside, if it does not want to.
-    let kill = Signal::new(9).ok_or(io::ErrorKind::InvalidInput)?;
     let Some(init) = Pidfd::open(identity)? else {
         // It may be a zombie of ours: identity and parent both must fit.
         if proc::identity(identity.pid).is_ok_and(|found| found == identity)
@@ -204,7 +203,7 @@ pub fn end(identity: ProcessIdentity) -> io::Result<()> {
         }
         return Ok(());
     };
-    init.signal(kill)?;
+    init.signal(Signal::KILL)?;
     if !init.wait(PATIENCE)? {
         return Err(io::ErrorKind::TimedOut.into());
     }

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::pod::sandbox;
 use crate::supervisor::store::{Pod, PodState};
 
 /// Finds out what a pod is now: whether its namespaces are still there.
-pub async fn restore(_supervisor: Arc<Supervisor>, pod: Arc<Pod>) {
-    match pod.checkpoint().state {
-        PodState::Ready => {}
-        PodState::Creating | PodState::NotReady | PodState::Unknown(_) => {}
-    }
+pub async fn restore(supervisor: Arc<Supervisor>, pod: Arc<Pod>) {
+    let verdict = sandbox::restore(&supervisor, &pod).await;
+    log::debug!(pod = pod.id().as_str(), verdict:?; "a pod was looked at");
 }
 
 /// Undoes the pods whose making was cut off.
-pub async fn undo(_supervisor: &Arc<Supervisor>, pods: &[Arc<Pod>]) {
+pub async fn undo(supervisor: &Arc<Supervisor>, pods: &[Arc<Pod>]) {
     for pod in pods {
-        if pod.checkpoint().state == PodState::Creating {}
+        // A stop or a removal may have come first.
+        let _working = pod.lock_work().await;
+        if pod.checkpoint().state == PodState::Creating {
+            sandbox::undo_or_keep(supervisor, pod).await;
+        }
     }
 }

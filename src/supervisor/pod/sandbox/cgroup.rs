@@ -108,6 +108,7 @@ fn remove_tree(group: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::supervisor::{LogFormat, LogSettings};
 
     #[test]
     fn a_pod_without_a_parent_has_one_of_its_own() {
@@ -120,6 +121,11 @@ mod tests {
             cni_bin_dirs: Vec::new(),
             cgroup_parent: "/outlive".into(),
             seccomp_profile_root: "/p".into(),
+            log: LogSettings {
+                level: log::LevelFilter::Info,
+                format: LogFormat::Text,
+            },
+            metrics: None,
         };
         let mut meta = PodMeta {
             id: ContainerId::new("abc").unwrap(),

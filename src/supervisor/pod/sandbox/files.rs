@@ -30,7 +30,7 @@ pub fn check(config: &cri::PodSandboxConfig) -> Result<(), Error> {
         for (index, word) in words.iter().enumerate() {
             let breaks = |character: char| character.is_whitespace() || character.is_control();
             if word.is_empty() || word.contains(breaks) {
-                let field = format!("config.dns_config.{field}[{index}]");
+                let field = format!("dns_config.{field}[{index}]");
                 return Err(Error::invalid(field, "is not one word"));
             }
         }

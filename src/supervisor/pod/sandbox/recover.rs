@@ -7,23 +7,21 @@
 //! | Creating | undone | undone | undone |
 //! | Ready | Ready | NotReady | Unknown, kept |
 //! | NotReady | NotReady | NotReady | NotReady |
-//! | Unknown | Ready | NotReady | Unknown, kept |
+//! | Unknown | Unknown, kept | Unknown, kept | Unknown, kept |
 //!
 //! "All there" is: the namespaces are bound, /dev/shm is mounted, the plugins' ADD was answered and no DEL has begun, and
 //! the init of a shared pid namespace is that very process.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{NETWORK_RECORD, failed, step, teardown, watch};
+use super::{NETWORK_RECORD, step, teardown, watch};
 use crate::api::cri;
 use crate::bundle::Read;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
 use crate::supervisor::network::{self, Phase};
-use crate::supervisor::pod::namespaces::{self, PidScope, Plan, Scope};
+use crate::supervisor::pod::namespaces::{PidScope, Plan, Scope};
 use crate::supervisor::store::{Layout, Pod, PodCheckpoint, PodMeta, PodState};
 use crate::sys::proc;
 use crate::types::ContainerId;
@@ -115,16 +113,16 @@ pub fn judge(state: &PodState, found: Findings) -> Verdict {
     match (state, found) {
         (PodState::Creating, _) => Verdict::Undo,
         (PodState::NotReady, _) => Verdict::NotReady("it was stopped".into()),
-        (PodState::Ready | PodState::Unknown(_), Findings::AllThere(addresses)) => {
-            Verdict::Ready(addresses)
-        }
-        (PodState::Ready | PodState::Unknown(_), Findings::Gone(why)) => Verdict::NotReady(why),
-        (PodState::Ready | PodState::Unknown(_), Findings::Unclear(why)) => Verdict::Unknown(why),
+        // Files that contradict each other are not made true by what is there: a stop or a removal ends this.
+        (PodState::Unknown(why), _) => Verdict::Unknown(why.clone()),
+        (PodState::Ready, Findings::AllThere(addresses)) => Verdict::Ready(addresses),
+        (PodState::Ready, Findings::Gone(why)) => Verdict::NotReady(why),
+        (PodState::Ready, Findings::Unclear(why)) => Verdict::Unknown(why),
     }
 }
 
 /// Decides what a pod from disk is, and makes it so; what has changed is written. For [`Verdict::Undo`] nothing is done
-/// yet: the caller calls [`undo`] and leaves the pod out of the store.
+/// yet: the caller calls [`undo_or_keep`].
 pub async fn restore(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Verdict {
     let _working = pod.lock_work().await;
     let before = pod.checkpoint();
@@ -159,6 +157,20 @@ pub async fn restore(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Verdict {
     verdict
 }
 
+/// Takes away a pod that was never ready, and takes it out of the store. One that cannot be taken away whole stays there,
+/// not ready, until somebody removes it. Its work is locked, or nobody else can know it yet.
+pub async fn undo_or_keep(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) {
+    match undo(supervisor, pod.id()).await {
+        Ok(()) => supervisor.store.remove_pod(pod.id()),
+        Err(left) => {
+            log::warn!(pod = pod.id().as_str(), error:% = chain(&left); "a pod that was never ready could not be undone; it stays until it is removed");
+            let init = pod.checkpoint().init;
+            let state = PodState::NotReady;
+            pod.observe(PodCheckpoint { state, init }).await;
+        }
+    }
+}
+
 /// Takes away all that there is of a pod that was never ready: its network, init, namespaces, cgroup and files.
 ///
 /// # Errors
@@ -186,50 +198,6 @@ pub async fn undo(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), 
     teardown::remove_record(supervisor, id, meta.as_ref()).await
 }
 
-/// Removes what belongs to no pod: directories that were on their way to be one or to be removed, and namespaces and
-/// mounts of pods that have no directory. Call it when every pod was loaded. Blocks.
-///
-/// # Errors
-/// The first error; all were tried.
-pub fn cleanup_leftovers(layout: &Layout) -> Result<(), Error> {
-    let mut first = None;
-    for name in names(&layout.pods())? {
-        if name.starts_with(NEW) || name.starts_with(GONE) {
-            let path = layout.pods().join(&name);
-            log::info!(path:% = path.display(); "a pod's directory that was left behind is removed");
-            if let Err(error) = fs::remove_dir_all(&path) {
-                first.get_or_insert(failed("remove", &path, error));
-            }
-        }
-    }
-    for name in names(&layout.pods_state())? {
-        let Ok(id) = ContainerId::new(&name) else {
-            continue;
-        };
-        // Only where it is sure that there is none.
-        let found = fs::symlink_metadata(layout.pod(&id));
-        if found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            log::info!(pod = id.as_str(); "namespaces of no known pod are given up");
-            if let Err(error) = namespaces::unmake(&layout.pod_state(&id)) {
-                first.get_or_insert(error.into());
-            }
-        }
-    }
-    first.map_or(Ok(()), Err)
-}
-
-/// The names in `dir` that are text, as ours all are.
-fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(|error| failed("open", dir, error))?,
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
-    let names = names.collect::<io::Result<Vec<_>>>();
-    let names = names.map_err(|error| failed("read", dir, error))?;
-    Ok(names.into_iter().flatten().collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,11 +212,12 @@ mod tests {
         let stopped = Verdict::NotReady("it was stopped".into());
         let unknown = Verdict::Unknown("EIO".into());
         let was_unknown = PodState::Unknown("then".into());
+        let still_unknown = Verdict::Unknown("then".into());
         for (state, expected) in [
             (PodState::Creating, [&Verdict::Undo; 3]),
             (PodState::Ready, [&ready, &not_ready, &unknown]),
             (PodState::NotReady, [&stopped; 3]),
-            (was_unknown, [&ready, &not_ready, &unknown]),
+            (was_unknown, [&still_unknown; 3]),
         ] {
             for (found, expected) in [there(), gone(), unclear()].into_iter().zip(expected) {
                 assert_eq!(
