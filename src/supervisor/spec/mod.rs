@@ -96,6 +96,8 @@ pub struct Inputs<'a> {
     pub volumes: &'a [Volume],
     /// The pod's control group, absolute; the container's is below it, named by its id.
     pub cgroup_parent: &'a str,
+    /// Where seccomp profiles with relative names are.
+    pub seccomp_root: &'a Path,
     /// The machine.
     pub host: &'a HostFacts,
 }
@@ -112,41 +114,12 @@ enum Privilege {
 /// # Errors
 /// The field that cannot be or is not supported, or the file that cannot be read.
 pub fn container(inputs: &Inputs<'_>) -> Result<Spec, SpecError> {
-    let cri::ContainerConfig {
-        metadata: _,
-        image: _,
-        labels: _,
-        log_path: _,
-        command: _,
-        args: _,
-        working_dir: _,
-        envs: _,
-        mounts: _,
-        devices: asked_devices,
-        annotations,
-        stdin,
-        stdin_once,
-        tty,
-        linux,
-        windows,
-        cdi_devices,
-    } = inputs.config;
-    for (field, asked, reason) in [
-        ("stdin", *stdin, "no input yet"),
-        ("stdin_once", *stdin_once, "no input yet"),
-        ("tty", *tty, "no terminals yet"),
-        ("windows", windows.is_some(), "this is Linux"),
-        ("cdi_devices", !cdi_devices.is_empty(), "no CDI yet"),
-    ] {
-        if asked {
-            return Err(SpecError::unsupported(field, reason));
-        }
-    }
+    supported(inputs.config)?;
     let no_linux = cri::LinuxContainerConfig::default();
     let cri::LinuxContainerConfig {
         resources: limits,
         security_context,
-    } = linux.as_ref().unwrap_or(&no_linux);
+    } = inputs.config.linux.as_ref().unwrap_or(&no_linux);
     let no_context = cri::LinuxContainerSecurityContext::default();
     let context = security_context.as_ref().unwrap_or(&no_context);
     let no_limits = cri::LinuxContainerResources::default();
@@ -156,13 +129,18 @@ pub fn container(inputs: &Inputs<'_>) -> Result<Spec, SpecError> {
     let chosen = namespaces::choose(context.namespace_options.as_ref(), privilege, inputs)?;
     let rootfs = mounts::Access::read_only(context.readonly_rootfs);
     let mounts = mounts::mounts(inputs, privilege, chosen.ipc, rootfs)?;
-    let devices = devices::devices(asked_devices, privilege, Path::new("/dev"))?;
+    let devices = devices::devices(&inputs.config.devices, privilege, Path::new("/dev"))?;
     let mut resources = resources::resources("linux.resources", limits, inputs.host)?;
     resources.set_devices(Some(devices.rules));
     let process = first_process(inputs, context, privilege, limits)?;
     let capabilities = process.capabilities().as_ref();
     let bounding = capabilities.and_then(|sets| sets.bounding().clone());
-    let seccomp = seccomp::seccomp(context, privilege, &bounding.unwrap_or_default())?;
+    let seccomp = seccomp::seccomp(
+        context,
+        privilege,
+        &bounding.unwrap_or_default(),
+        inputs.seccomp_root,
+    )?;
     let [masked_paths, readonly_paths] = paths(context, privilege)?;
 
     let mut linux = Linux::default();
@@ -185,9 +163,44 @@ pub fn container(inputs: &Inputs<'_>) -> Result<Spec, SpecError> {
         .set_process(Some(process))
         // The pod's host name is in the namespace already.
         .set_hostname(None)
-        .set_annotations(Some(notes(annotations)))
+        .set_annotations(Some(notes(&inputs.config.annotations)))
         .set_linux(Some(linux));
     Ok(spec)
+}
+
+/// Takes the configuration apart, so that no field of it is forgotten, and refuses what no container can have yet.
+fn supported(config: &cri::ContainerConfig) -> Result<(), SpecError> {
+    let cri::ContainerConfig {
+        metadata: _,
+        image: _,
+        labels: _,
+        log_path: _,
+        command: _,
+        args: _,
+        working_dir: _,
+        envs: _,
+        mounts: _,
+        devices: _,
+        annotations: _,
+        stdin,
+        stdin_once,
+        tty,
+        linux: _,
+        windows,
+        cdi_devices,
+    } = config;
+    for (field, asked, reason) in [
+        ("stdin", *stdin, "no input yet"),
+        ("stdin_once", *stdin_once, "no input yet"),
+        ("tty", *tty, "no terminals yet"),
+        ("windows", windows.is_some(), "this is Linux"),
+        ("cdi_devices", !cdi_devices.is_empty(), "no CDI yet"),
+    ] {
+        if asked {
+            return Err(SpecError::unsupported(field, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Takes the security context apart, so that no field of it is forgotten; what is not decided here is by who is

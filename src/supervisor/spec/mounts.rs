@@ -9,6 +9,7 @@ use super::checks::{absolute, enumeration};
 use super::namespaces::Ipc;
 use super::{Inputs, Privilege, SpecError, Support};
 use crate::api::cri::{self, MountPropagation};
+use crate::supervisor::pod::namespaces::{Plan, SHM, Scope};
 
 /// The files of a pod that its containers see.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +22,22 @@ pub struct PodFiles {
     pub hosts: Option<PathBuf>,
     /// For /dev/shm: the pod's, a tmpfs. A pod in the host's IPC namespace has none, it uses the host's.
     pub dev_shm: Option<PathBuf>,
+}
+
+impl PodFiles {
+    /// The files of a pod that was made by `plan`, in its directories below ROOT and STATE.
+    #[must_use]
+    pub fn of(plan: &Plan, root: &Path, state: &Path) -> Self {
+        Self {
+            resolv_conf: Some(root.join("resolv.conf")),
+            hostname: Some(root.join("hostname")),
+            hosts: Some(root.join("hosts")),
+            dev_shm: match plan.ipc {
+                Scope::Pod => Some(state.join(SHM)),
+                Scope::Node => None,
+            },
+        }
+    }
 }
 
 /// A directory that stands in for one that the image declares as a volume.
@@ -73,14 +90,9 @@ fn bind(destination: &Path, source: &Path, options: &[&str]) -> Mount {
     bind
 }
 
-/// What every container has (OCI runtime spec, `config-linux.md`, "Default Filesystems"; containerd's `defaultMounts`
-/// and the CRI plugin's). Privileged ones may write to /sys and the control groups.
-fn defaults(privilege: Privilege, ipc: Ipc, files: &PodFiles) -> Vec<Mount> {
-    let kernel = match privilege {
-        Privilege::Privileged => "rw",
-        Privilege::Confined => "ro",
-    };
-    let shm = match (ipc, &files.dev_shm) {
+/// /dev/shm: as an IPC namespace's other shared memory, its pod's, the machine's or its own.
+fn shared_memory(ipc: Ipc, files: &PodFiles) -> Mount {
+    match (ipc, &files.dev_shm) {
         (Ipc::Host, _) => bind(
             Path::new("/dev/shm"),
             Path::new("/dev/shm"),
@@ -93,6 +105,15 @@ fn defaults(privilege: Privilege, ipc: Ipc, files: &PodFiles) -> Vec<Mount> {
             "shm",
             &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
         ),
+    }
+}
+
+/// What every container has (OCI runtime spec, `config-linux.md`, "Default Filesystems"; containerd's `defaultMounts`
+/// and the CRI plugin's). Privileged ones may write to /sys and the control groups.
+fn defaults(privilege: Privilege, ipc: Ipc, files: &PodFiles) -> Vec<Mount> {
+    let kernel = match privilege {
+        Privilege::Privileged => "rw",
+        Privilege::Confined => "ro",
     };
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -115,7 +136,7 @@ fn defaults(privilege: Privilege, ipc: Ipc, files: &PodFiles) -> Vec<Mount> {
                 "gid=5",
             ],
         ),
-        shm,
+        shared_memory(ipc, files),
         mount(
             "/dev/mqueue",
             "mqueue",
@@ -172,6 +193,36 @@ pub(super) fn propagation(index: usize, asked: &cri::Mount) -> Result<MountPropa
     enumeration(&format!("mounts[{index}].propagation"), asked.propagation)
 }
 
+/// Refuses what no mount can have yet.
+fn supported(index: usize, asked: &cri::Mount, selinux: Support) -> Result<(), SpecError> {
+    let field = |name: &str| format!("mounts[{index}].{name}");
+    if asked.image.is_some() {
+        return Err(SpecError::unsupported(
+            field("image"),
+            "no image volumes yet",
+        ));
+    }
+    for (name, mappings) in [
+        ("uid_mappings", &asked.uid_mappings),
+        ("gid_mappings", &asked.gid_mappings),
+    ] {
+        if !mappings.is_empty() {
+            return Err(SpecError::unsupported(
+                field(name),
+                "no user namespaces yet",
+            ));
+        }
+    }
+    // Without SELinux there is no label to change: kubelet asks for it whatever the machine has.
+    if asked.selinux_relabel && selinux == Support::Present {
+        return Err(SpecError::unsupported(
+            field("selinux_relabel"),
+            "no SELinux yet",
+        ));
+    }
+    Ok(())
+}
+
 fn requested(
     index: usize,
     asked: &cri::Mount,
@@ -183,37 +234,14 @@ fn requested(
         container_path: _,
         host_path: _,
         readonly,
-        selinux_relabel,
+        selinux_relabel: _,
         propagation: _,
-        uid_mappings,
-        gid_mappings,
+        uid_mappings: _,
+        gid_mappings: _,
         recursive_read_only,
-        image,
+        image: _,
     } = asked;
-    if image.is_some() {
-        return Err(SpecError::unsupported(
-            field("image"),
-            "no image volumes yet",
-        ));
-    }
-    for (name, mappings) in [
-        ("uid_mappings", uid_mappings),
-        ("gid_mappings", gid_mappings),
-    ] {
-        if !mappings.is_empty() {
-            return Err(SpecError::unsupported(
-                field(name),
-                "no user namespaces yet",
-            ));
-        }
-    }
-    // Without SELinux there is no label to change: kubelet asks for it whatever the machine has.
-    if *selinux_relabel && selinux == Support::Present {
-        return Err(SpecError::unsupported(
-            field("selinux_relabel"),
-            "no SELinux yet",
-        ));
-    }
+    supported(index, asked, selinux)?;
     let propagation = propagation(index, asked)?;
     let mut options = vec!["rbind"];
     options.push(match propagation {

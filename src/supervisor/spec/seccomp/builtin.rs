@@ -24,8 +24,8 @@ const ALWAYS: [&str; 12] = [
      removexattr removexattrat rename renameat renameat2 rmdir setxattr setxattrat symlink symlinkat truncate \
      truncate64 unlink unlinkat utime utimensat utimensat_time64 utimes",
     // What is said of files.
-    "cachestat fstat fstat64 fstatat64 fstatfs fstatfs64 listmount lstat lstat64 newfstatat stat stat64 statfs \
-     statfs64 statmount statx umask",
+    "cachestat fstat fstat64 fstatat64 fstatfs fstatfs64 lstat lstat64 newfstatat stat stat64 statfs \
+     statfs64 statx umask",
     // Open files.
     "_llseek close close_range copy_file_range dup dup2 dup3 fadvise64 fadvise64_64 fallocate fanotify_mark fchdir \
      fchmod fchown fchown32 fcntl fcntl64 fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fsync ftruncate \
@@ -41,7 +41,7 @@ const ALWAYS: [&str; 12] = [
     "accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 \
      recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socketcall socketpair",
     // Memory.
-    "brk get_mempolicy madvise map_shadow_stack membarrier memfd_create memfd_secret mincore mlock mlock2 mlockall \
+    "brk madvise map_shadow_stack membarrier memfd_create memfd_secret mincore mlock mlock2 mlockall \
      mmap mmap2 mprotect mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect \
      process_mrelease remap_file_pages rseq",
     // Processes and threads; clone(2) is below.
@@ -78,9 +78,9 @@ const WITH: [(Capability, &str); 14] = [
     (Capability::Perfmon, "perf_event_open"),
     (
         Capability::SysAdmin,
-        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie lsm_get_self_attr \
-         lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount open_tree open_tree_attr perf_event_open \
-         quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
+        "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick listmount lookup_dcookie \
+         lsm_get_self_attr lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount open_tree open_tree_attr perf_event_open \
+         quotactl quotactl_fd setdomainname sethostname setns statmount syslog umount umount2 unshare",
     ),
     (Capability::SysBoot, "reboot"),
     (Capability::SysChroot, "chroot"),
@@ -90,7 +90,7 @@ const WITH: [(Capability, &str); 14] = [
     ),
     (
         Capability::SysNice,
-        "mbind set_mempolicy set_mempolicy_home_node",
+        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
     ),
     (Capability::SysPacct, "acct"),
     (
@@ -111,6 +111,8 @@ const WITH: [(Capability, &str); 14] = [
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// `CLONE_NEW*` but time: mount, control group, host name, IPC, user, pid, network (clone(2)).
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
+/// Where clone(2) has its flags: s390 has the stack first.
+const CLONE_FLAGS: usize = if cfg!(target_arch = "s390x") { 1 } else { 0 };
 /// Sockets between a virtual machine and its host (vsock(7)).
 const AF_VSOCK: u64 = 40;
 /// ENOSYS, so that the C library goes on to clone(2), whose flags a filter can see.
@@ -139,14 +141,14 @@ fn call(names: &str, action: Action) -> LinuxSyscall {
     call
 }
 
-/// Allows a call where its first argument compares to `value`.
-fn when(name: &str, operator: Operator, value: u64, second: Option<u64>) -> LinuxSyscall {
+/// Allows a call where an argument compares to `value`; masked by it, to 0.
+fn when(name: &str, index: usize, operator: Operator, value: u64) -> LinuxSyscall {
     let mut argument = LinuxSeccompArgBuilder::default()
-        .index(0_usize)
+        .index(index)
         .op(operator)
         .value(value);
-    if let Some(second) = second {
-        argument = argument.value_two(second);
+    if operator == Operator::ScmpCmpMaskedEq {
+        argument = argument.value_two(0_u64);
     }
     let mut call = call(name, Action::ScmpActAllow);
     // Every field has a default, so that the builder cannot fail; if it did, no argument would match nothing.
@@ -160,9 +162,9 @@ pub(super) fn profile(capabilities: &HashSet<Capability>) -> LinuxSeccomp {
     names.push(' ');
     names.push_str(OF_THE_PROCESSOR);
     let mut calls = vec![call(&names, Action::ScmpActAllow)];
-    calls.push(when("socket", Operator::ScmpCmpNe, AF_VSOCK, None));
+    calls.push(when("socket", 0, Operator::ScmpCmpNe, AF_VSOCK));
     for personality in PERSONALITIES {
-        calls.push(when("personality", Operator::ScmpCmpEq, personality, None));
+        calls.push(when("personality", 0, Operator::ScmpCmpEq, personality));
     }
     for (capability, names) in WITH {
         if capabilities.contains(&capability) {
@@ -172,9 +174,9 @@ pub(super) fn profile(capabilities: &HashSet<Capability>) -> LinuxSeccomp {
     if !capabilities.contains(&Capability::SysAdmin) {
         calls.push(when(
             "clone",
+            CLONE_FLAGS,
             Operator::ScmpCmpMaskedEq,
             NEW_NAMESPACES,
-            Some(0),
         ));
         let mut refused = call("clone3", Action::ScmpActErrno);
         refused.set_errno_ret(Some(NO_SUCH_CALL));

@@ -15,6 +15,9 @@ use Fate::{Elsewhere, Refused, Shows};
 
 type Set = fn(&mut Case);
 
+/// The entry is there, which is all that is wanted.
+fn touch<T>(_entry: &mut T) {}
+
 fn mount(case: &mut Case) -> &mut cri::Mount {
     if case.config.mounts.is_empty() {
         case.config.mounts.push(cri::Mount {
@@ -85,8 +88,8 @@ const CONFIG: &[(&str, Fate, Set)] = &[
             value: "b".into(),
         }];
     }),
-    ("mounts", Shows, |case| drop(mount(case))),
-    ("devices", Shows, |case| drop(device(case))),
+    ("mounts", Shows, |case| touch(mount(case))),
+    ("devices", Shows, |case| touch(device(case))),
     ("annotations", Shows, |case| {
         case.config.annotations = HashMap::from([("a".into(), "b".into())]);
     }),
@@ -328,8 +331,8 @@ fn no_field_is_silently_ignored() {
     let lists = [
         ("", CONFIG, None),
         ("linux.", LINUX, None),
-        ("mounts.", MOUNT, Some((|case| drop(mount(case))) as Set)),
-        ("devices.", DEVICE, Some(|case| drop(device(case)))),
+        ("mounts.", MOUNT, Some((|case| touch(mount(case))) as Set)),
+        ("devices.", DEVICE, Some(|case| touch(device(case)))),
         ("linux.resources.", RESOURCES, None),
         ("linux.security_context.", CONTEXT, None),
         ("namespace_options.", MODES, None),
