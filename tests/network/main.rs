@@ -17,13 +17,7 @@ mod init;
 mod life;
 mod place;
 mod plugins;
-#[path = "../support/poll.rs"]
-mod poll;
 mod restart;
-#[path = "../support/rootfs.rs"]
-mod rootfs;
 mod served;
-#[path = "../support/supervisor.rs"]
-mod supervisor;
-#[path = "../support/supervisor_leaks.rs"]
-mod supervisor_leaks;
+#[path = "../support/mod.rs"]
+mod support;

@@ -6,8 +6,8 @@ use outlive::api::cri;
 use outlive::sys::proc;
 use outlive::types::Pid;
 
-use crate::poll;
-use crate::supervisor::{Options, Supervisor};
+use crate::support::poll;
+use crate::support::supervisor::{Options, Supervisor};
 
 /// The processes in the shared pid namespaces of a supervisor's pods.
 fn inits(dir: &std::path::Path) -> Vec<String> {
