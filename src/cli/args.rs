@@ -55,6 +55,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// The supervisor's socket [default: unix:///run/outlive/outlive.sock]
     #[arg(

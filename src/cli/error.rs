@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::images::ImageError;
 use crate::types::error::chain;
 
 /// Why a command failed.
@@ -71,6 +72,9 @@ pub enum Error {
     /// Not supported.
     #[error("{0}")]
     Unsupported(String),
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] Box<ImageError>),
     /// What was printed could not be.
     #[error("standard output")]
     Output(#[source] io::Error),
@@ -107,6 +111,12 @@ impl Error {
             Self::Deadline { .. } => 6,
             Self::Unsupported(_) => 7,
             Self::Output(_) | Self::Io { .. } => 1,
+            Self::Image(error) => match error.as_ref() {
+                ImageError::Reference(_) | ImageError::Ambiguous { .. } => 2,
+                ImageError::NotFound { .. } => 3,
+                ImageError::Busy { .. } => 4,
+                _ => 1,
+            },
             Self::Call { status, .. } => match status.code() {
                 Code::InvalidArgument => 2,
                 Code::NotFound => 3,

@@ -11,7 +11,7 @@ use super::client::Client;
 use super::error::{Error, warn};
 use super::log::lines::Start;
 use super::log::{Line, Progress, Reader, Stream};
-use super::watch::{self, Watch};
+use super::watch::{self, Ended, Watch};
 use super::{resolve, time};
 use crate::types::Timestamp;
 
@@ -56,7 +56,8 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<(), Error> {
             reader: &mut reader,
             printer: &mut printer,
         };
-        follower.until(watch.ended(), bundle.as_deref()).await?;
+        let ended = async { watch.ended().await.map(Some) };
+        follower.until(ended, bundle.as_deref()).await?;
     } else {
         drain(&path, &mut reader, &mut printer)?;
     }
@@ -75,15 +76,16 @@ pub struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Shows it until `ended` answers, and then what the shim still writes: until `bundle` is gone, if it is known.
+    /// Shows it until `ended` answers, and after an end what the shim still writes: until `bundle` is gone, if it is
+    /// known.
     ///
     /// # Errors
     /// Those of `ended`, and what reading and printing answered.
-    pub async fn until<T>(
+    pub async fn until(
         mut self,
-        ended: impl Future<Output = Result<T, Error>>,
+        ended: impl Future<Output = Result<Option<Ended>, Error>>,
         bundle: Option<&Path>,
-    ) -> Result<T, Error> {
+    ) -> Result<Option<Ended>, Error> {
         let mut ended = pin!(ended);
         let mut pause = PAUSE / 100;
         let ended = loop {
@@ -97,7 +99,9 @@ impl Follower<'_> {
                 () = tokio::time::sleep(pause) => {}
             }
         };
-        self.last(bundle).await?;
+        if let Ok(Some(_)) = ended {
+            self.last(bundle).await?;
+        }
         ended
     }
 

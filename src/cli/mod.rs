@@ -95,7 +95,7 @@ async fn dispatch(global: &Global, command: Command) -> Result<ExitCode, Error> 
         Command::Stats(args) => stats::run(global, &args).await.map(success),
         Command::Events => events::run(global).await.map(success),
         Command::Pull { image } => pull::run(global, &image).await.map(success),
-        Command::Image(args) => image::run(global, args).await.map(success),
+        Command::Image(args) => image::run(global, args).await,
         Command::Version => version::run(global).await.map(success),
         Command::Completions { shell } => completions::print(shell).map(success),
         Command::Serve(_) | Command::Recover(_) => Err(Error::Usage(

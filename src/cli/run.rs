@@ -45,9 +45,13 @@ pub async fn run(global: &Global, args: Box<RunArgs>) -> Result<ExitCode, Error>
         return Ok(ExitCode::SUCCESS);
     }
     let ended = attended(&client, &made, &plan, signals).await;
-    let is_away = matches!(&ended, Err(error) if error.is_outage());
+    // Neither behind the supervisor's back nor behind the user's, who was just told that it goes on.
+    let goes_on = match &ended {
+        Ok(ended) => ended.is_none(),
+        Err(error) => error.is_outage(),
+    };
     if args.rm
-        && !is_away
+        && !goes_on
         && let Err(error) = made.remove(&client).await
     {
         tell(&error);
@@ -72,15 +76,7 @@ async fn attended(
     let bundle = watch::bundle(client, &made.container).await;
     let watch = watch::Watch::new(client, &made.container).await;
     start(client, made).await?;
-    foreground::show(
-        client,
-        made,
-        &plan.log_path(),
-        bundle.as_deref(),
-        watch,
-        signals,
-    )
-    .await
+    foreground::show(client, made, plan, bundle.as_deref(), watch, signals).await
 }
 
 async fn start(client: &Client, made: &Made) -> Result<(), Error> {

@@ -14,7 +14,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use super::ImageError;
 use super::compression::{self, Compression};
 use super::digest::Digest;
-use super::members::{Kind, Members, Seeked, TarError};
+use super::members::{Kind, Members, TarError};
+use super::skip::Seeked;
 
 /// Bytes of a JSON document, as containerd has it for manifests.
 pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;

@@ -4,10 +4,12 @@
 //! iterator takes long names and pax records of any length into memory and splits binary values at their newlines.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 
 use tar::{EntryType, Header};
+
+use super::pax::{Record, XATTR, records, time};
+use super::skip::Skip;
 
 /// Bytes of a header, and what content is filled up to.
 const BLOCK: u64 = 512;
@@ -44,84 +46,6 @@ pub enum TarError {
         /// `a sparse file`.
         what: String,
     },
-}
-
-/// A stream that can be skipped in.
-pub trait Skip: Read {
-    /// Skips `count` bytes.
-    ///
-    /// # Errors
-    /// `UnexpectedEof`, and what the stream answered.
-    fn skip(&mut self, count: u64) -> io::Result<()>;
-}
-
-/// Skips by reading.
-#[derive(Debug)]
-pub struct Streamed<R>(pub R);
-
-impl<R: Read> Read for Streamed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl<R: Read> Skip for Streamed<R> {
-    fn skip(&mut self, count: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut (&mut self.0).take(count), &mut io::sink())?;
-        if skipped == count {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
-    }
-}
-
-/// A regular file, which is skipped in by seeking. Its length is looked at once.
-#[derive(Debug)]
-pub struct Seeked {
-    file: File,
-    length: u64,
-    position: u64,
-}
-
-impl Seeked {
-    /// `file` from its beginning.
-    ///
-    /// # Errors
-    /// What the file answered.
-    pub fn new(mut file: File) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(0))?;
-        let length = file.metadata()?.len();
-        Ok(Self {
-            file,
-            length,
-            position: 0,
-        })
-    }
-
-    /// Bytes before the next one to read.
-    pub const fn position(&self) -> u64 {
-        self.position
-    }
-}
-
-impl Read for Seeked {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.position += u64::try_from(count).unwrap_or_default();
-        Ok(count)
-    }
-}
-
-impl Skip for Seeked {
-    fn skip(&mut self, count: u64) -> io::Result<()> {
-        let next = self.position.checked_add(count);
-        let Some(next) = next.filter(|&next| next <= self.length) else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        };
-        self.position = self.file.seek(SeekFrom::Start(next))?;
-        Ok(())
-    }
 }
 
 /// What a member is.
@@ -195,9 +119,6 @@ struct Extensions {
     link: Option<Vec<u8>>,
     records: Vec<Record>,
 }
-
-/// A key and its value.
-type Record = (Vec<u8>, Vec<u8>);
 
 impl<R: Skip> Members<R> {
     /// The archive at the beginning of `source`.
@@ -431,25 +352,6 @@ fn kind_of(kind: EntryType, member: &Member) -> Result<Kind, TarError> {
     })
 }
 
-/// Takes pax records apart: `LENGTH KEY=VALUE\n`, the length being that of all of it. A value may have any bytes.
-fn records(mut bytes: &[u8]) -> Result<Vec<Record>, TarError> {
-    const BAD: TarError = TarError::Field {
-        field: "pax records",
-    };
-    let mut records = Vec::new();
-    while !bytes.is_empty() && bytes[0] != 0 {
-        let space = bytes.iter().position(|&byte| byte == b' ').ok_or(BAD)?;
-        let length = std::str::from_utf8(&bytes[..space]).ok();
-        let length: usize = length.and_then(|text| text.parse().ok()).ok_or(BAD)?;
-        let record = bytes.get(space + 1..length).ok_or(BAD)?;
-        let record = record.strip_suffix(b"\n").ok_or(BAD)?;
-        let equals = record.iter().position(|&byte| byte == b'=').ok_or(BAD)?;
-        records.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
-        bytes = &bytes[length..];
-    }
-    Ok(records)
-}
-
 fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<(), TarError> {
     fn parsed<T: std::str::FromStr>(field: &'static str, value: &[u8]) -> Result<T, TarError> {
         let text = std::str::from_utf8(value).ok();
@@ -480,56 +382,4 @@ fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<(), TarErr
         }
     }
     Ok(())
-}
-
-/// How extended attributes are called among pax records (star(5), which GNU tar, Go and libarchive follow).
-const XATTR: &[u8] = b"SCHILY.xattr.";
-
-/// `-12.5` as seconds (rounded down) and nanoseconds.
-fn time(value: &[u8]) -> Option<(i64, u32)> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let seconds: i64 = whole.parse().ok()?;
-    let nine: String = fraction
-        .chars()
-        .chain(std::iter::repeat('0'))
-        .take(9)
-        .collect();
-    let nanoseconds: u32 = nine.parse().ok()?;
-    if whole.starts_with('-') && nanoseconds > 0 {
-        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
-    }
-    Some((seconds, nanoseconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pax_records_may_hold_newlines_and_nul() {
-        let bytes = b"30 SCHILY.xattr.user.a=1\n2\0\n34\n";
-        let mut text = b"30 SCHILY.xattr.user.a=1\n2\0\n34\n".to_vec();
-        assert_eq!(bytes.len(), 31);
-        text[..2].copy_from_slice(b"31");
-        assert_eq!(
-            records(&text).unwrap(),
-            [(b"SCHILY.xattr.user.a".to_vec(), b"1\n2\0\n34".to_vec())]
-        );
-        assert!(records(bytes).is_err());
-        assert!(records(b"99999999999999999999 a=b\n").is_err());
-        assert!(records(b"2 a=b\n").is_err());
-    }
-
-    #[test]
-    fn times_have_fractions_and_may_be_before_1970() {
-        assert_eq!(time(b"12.5"), Some((12, 500_000_000)));
-        assert_eq!(time(b"-1.25"), Some((-2, 750_000_000)));
-        assert_eq!(time(b"7"), Some((7, 0)));
-        assert_eq!(time(b"7.1234567891"), Some((7, 123_456_789)));
-        assert_eq!(time(b"x"), None);
-    }
 }

@@ -29,8 +29,10 @@ mod layers;
 mod load;
 mod members;
 mod oci;
+mod pax;
 pub mod reference;
 mod remove;
+mod skip;
 mod unpack;
 mod writer;
 

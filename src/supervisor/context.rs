@@ -3,6 +3,7 @@
 use super::events::Events;
 use super::metrics::Metrics;
 use super::shim_client::Home;
+use super::spec::HostFacts;
 use super::store::{Layout, Store};
 use crate::config::supervisor::Config;
 use crate::images::ImageStore;
@@ -12,6 +13,8 @@ use crate::images::ImageStore;
 pub struct Supervisor {
     /// The settings.
     pub config: Config,
+    /// The machine.
+    pub host: HostFacts,
     /// What is known.
     pub store: Store,
     /// What shims are told.
@@ -25,9 +28,9 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// One that knows nothing yet. Makes nothing on disk.
+    /// One that knows nothing yet, on the machine that `host` describes. Makes nothing on disk.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, host: HostFacts) -> Self {
         let layout = Layout::new(&config.root, &config.state);
         Self {
             home: Home {
@@ -40,6 +43,7 @@ impl Supervisor {
             events: Events::default(),
             metrics: Metrics::default(),
             config,
+            host,
         }
     }
 }

@@ -31,6 +31,7 @@ use super::cri::Service;
 use super::cri::control::ControlServer;
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
+use super::spec::{HostFacts, SpecError};
 use super::{intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
@@ -103,6 +104,8 @@ enum ServeError {
         #[source]
         source: io::Error,
     },
+    #[error("look at the machine")]
+    Host(#[source] SpecError),
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
     #[error("serve CRI")]
@@ -141,7 +144,10 @@ struct Sockets {
 fn serve(options: &Options) -> Result<(), ServeError> {
     let config = options.load()?;
     logger::configure(config.log);
-    let supervisor = Arc::new(Supervisor::new(config));
+    let supervisor = Arc::new(Supervisor::new(
+        config,
+        HostFacts::read().map_err(ServeError::Host)?,
+    ));
     let _lock = prepare(&supervisor)?;
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()
@@ -272,7 +278,6 @@ fn within(
 ) -> Result<(), ServeError> {
     runtime.block_on(async {
         let mut told = Told::new().map_err(ServeError::Runtime)?;
-        let notify = Notify::from_environment();
         let cri = tokio::net::UnixListener::from_std(sockets.cri).map_err(ServeError::Runtime)?;
         if let Some(listener) = sockets.metrics {
             let listener = tokio::net::TcpListener::from_std(listener);
@@ -280,6 +285,7 @@ fn within(
             tokio::spawn(metrics::serve(Arc::clone(supervisor), listener));
         }
         let endpoint = take_events(supervisor).await?;
+        let notify = Notify::ready();
         tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
         let (stop, stopped) = oneshot::channel();
         let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
@@ -289,7 +295,6 @@ fn within(
             address:% = supervisor.config.socket.display();
             "serving"
         );
-        notify.ready();
         tokio::select! {
             name = told.end() => log::info!(signal = name; "told to end: containers go on"),
             ended = &mut server => return outcome(ended),

@@ -3,7 +3,9 @@
 use tonic::{Code, Status};
 
 use super::shim_client::ShimError;
+use super::spec::SpecError;
 use super::store::{LookupError, NameTaken, StoreError};
+use crate::images::ImageError;
 use crate::types::error::chain;
 
 /// Why a call failed.
@@ -26,6 +28,9 @@ pub enum Error {
     /// A field or call that is not supported.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// No specification can be made of the configuration.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The container or pod is in no state for that.
     #[error("{subject} is {state}, {needed}")]
     WrongState {
@@ -36,6 +41,12 @@ pub enum Error {
         /// What the call needs.
         needed: &'static str,
     },
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// No OCI spec can be made of the request.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,8 +87,14 @@ impl Error {
                 Code::InvalidArgument
             }
             Self::NameTaken(_) => Code::AlreadyExists,
-            Self::Unsupported(_) => Code::Unimplemented,
+            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
+            Self::Unsupported(_) | Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
+            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::Image(error) => image_code(error),
+            Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
+            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
+            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
                 Code::ResourceExhausted
             }
@@ -87,6 +104,16 @@ impl Error {
             Self::Namespace(error) => error.code(),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
+    }
+}
+
+const fn image_code(error: &ImageError) -> Code {
+    match error {
+        ImageError::NotFound { .. } => Code::NotFound,
+        ImageError::Ambiguous { .. } | ImageError::Reference(_) => Code::InvalidArgument,
+        ImageError::NoSpace { .. } => Code::ResourceExhausted,
+        ImageError::Busy { .. } => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 

@@ -7,6 +7,7 @@
 //! exit journal ----'       (the first one counts: an Exited container does not end again)
 //! ```
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +15,22 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::context::Supervisor;
-use super::shim_client::{self, ShimClient, ShimError};
+use super::recovery::ask::is_absent;
+use super::recovery::scan::recorded_exit;
+use super::shim_client::{self, KillScope, ShimClient, ShimError};
 use super::store::{self, Checkpoint, Container, ContainerStatus, ExitCause};
 use crate::api::cri;
-use crate::bundle::{Bundle, ExitEntry, Read, exit_journal};
+use crate::bundle::{Bundle, ExitEntry};
 use crate::supervisor::crash;
 use crate::types::error::chain;
-use crate::types::{ExitRecord, ExitStatus, Pid, Timestamp};
+use crate::types::{ExitRecord, ExitStatus, Pid, Signal, Timestamp};
 
 /// How long the first pause between two attempts to clean up is; doubled each time.
 const CLEAN_AGAIN: Duration = Duration::from_millis(200);
 /// How often cleaning up is attempted; what is left then is done by the next start of the supervisor.
 const CLEAN_TRIES: u32 = 8;
+/// How long the end of a task that was killed to be deleted may take to become known.
+const AFTER_KILL: Duration = Duration::from_secs(10);
 
 /// The end of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,8 +137,7 @@ pub async fn follow(
             }
             Err(ShimError::Gone { .. }) => {
                 if !again(supervisor, container).await {
-                    lost(supervisor, container).await;
-                    break;
+                    return lost(supervisor, container).await;
                 }
             }
             // The task was deleted by somebody else: what is known of its end is on disk, or nowhere.
@@ -141,8 +145,7 @@ pub async fn follow(
                 code: Code::NotFound,
                 ..
             }) => {
-                lost(supervisor, container).await;
-                break;
+                return lost(supervisor, container).await;
             }
             Err(error) => {
                 log::warn!(container = container.id().as_str(), error:% = chain(&error); "waiting for the container's end");
@@ -169,7 +172,7 @@ async fn again(supervisor: &Arc<Supervisor>, container: &Arc<Container>) -> bool
             supervisor.metrics.reconnected();
             true
         }
-        Err(ShimError::Gone { .. }) => false,
+        Err(error) if is_absent(&error) => false,
         Err(error) => {
             log::warn!(container = container.id().as_str(), error:% = chain(&error); "connecting to the shim again");
             true
@@ -189,7 +192,7 @@ async fn told(
         ExitCause::Exited
     };
     match journal(supervisor, container).await {
-        Some(entry) if entry.identity.pid == record.pid => Ended {
+        Ok(Some(entry)) if entry.identity.pid == record.pid => Ended {
             cause: if entry.oom_killed {
                 ExitCause::OomKilled
             } else {
@@ -197,7 +200,7 @@ async fn told(
             },
             ..Ended::recorded(&entry)
         },
-        _ => Ended {
+        Ok(_) | Err(_) => Ended {
             exit: record.status,
             at: record.exited_at,
             started_at: None,
@@ -208,17 +211,32 @@ async fn told(
 
 /// The shim is gone for good: the end is as recorded, or unknown. What the container left is killed first.
 async fn lost(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
-    let entry = journal(supervisor, container).await;
     container.set_shim(None);
-    let end = match entry {
-        Some(entry) => Ended::recorded(&entry),
-        None => {
+    let end = match journal(supervisor, container).await {
+        Ok(Some(entry)) => Ended::recorded(&entry),
+        Ok(None) => {
             log::warn!(container = container.id().as_str(); "the shim is gone and left no record of an end");
-            remove_bundle(supervisor, container).await;
+            if let Err(error) = remove_bundle(supervisor, container).await {
+                log::warn!(container = container.id().as_str(), error:% = chain(&error); "removing what a dead shim left");
+            }
             Ended::unknown("the shim is gone and left no record of the container's end")
+        }
+        Err(why) => {
+            // What cannot be read may say how it ended: nothing is deleted, and stop and remove are for the user.
+            let status = container.status();
+            let doubt = ContainerStatus::Unknown {
+                created_at: status.created_at(),
+                started_at: status.started_at(),
+                process: status.process(),
+                reason: format!("the shim is gone, and its record of exits is unreadable: {why}"),
+            };
+            container.doubt(doubt).await;
+            return;
         }
     };
     ended(supervisor, container, end).await;
+    let _task = container.lock_task().await;
+    clean(supervisor, container).await;
 }
 
 /// A TaskExit event: the end of the container's init, unless a Wait told it before or it is being started, when the
@@ -242,25 +260,18 @@ pub async fn announced(
 }
 
 /// The end of the container's init as its journal has it.
-pub async fn journal(supervisor: &Supervisor, container: &Container) -> Option<ExitEntry> {
-    let path = supervisor.store.layout().bundle(container.id()).exits();
-    let read = move || {
-        Ok(match exit_journal::read(&path) {
-            Read::Found(exits) => exits
-                .entries
-                .into_iter()
-                .rev()
-                .find(|entry| entry.exec.is_none()),
-            Read::Absent => None,
-            Read::Corrupt(path, reason) => {
-                log::warn!(path:? = path, error:% = chain(&reason); "the exit journal cannot be believed");
-                None
-            }
-        })
-    };
+///
+/// # Errors
+/// Why the journal cannot be believed.
+pub async fn journal(
+    supervisor: &Supervisor,
+    container: &Container,
+) -> Result<Option<ExitEntry>, String> {
+    let bundle = supervisor.store.layout().bundle(container.id());
+    let read = move || recorded_exit(&bundle).map_err(io::Error::other);
     store::blocking("read", PathBuf::new(), read)
         .await
-        .unwrap_or_default()
+        .map_err(|error| error.source.to_string())
 }
 
 /// Deletes the task, ends the shim and removes the bundle; tries again for a while. For an ended container, by one who
@@ -290,37 +301,42 @@ pub async fn clean_once(
     supervisor: &Arc<Supervisor>,
     container: &Arc<Container>,
 ) -> Result<(), super::error::Error> {
-    if let Some(shim) = container.shim() {
-        match shim.delete().await {
-            Ok(())
-            | Err(
-                ShimError::Gone { .. }
-                | ShimError::Refused {
-                    code: Code::NotFound,
-                    ..
-                },
-            ) => {}
-            Err(error) => return Err(error.into()),
-        }
-        crash::point("clean.deleted");
-        match shim.shutdown().await {
-            Ok(()) | Err(ShimError::Gone { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        container.set_shim(None);
-        return discard(&supervisor.store.layout().bundle(container.id())).await;
+    let Some(shim) = container.shim() else {
+        return remove_bundle(supervisor, container).await;
+    };
+    delete_task(&shim).await?;
+    crash::point("clean.deleted");
+    match shim.shutdown().await {
+        Ok(()) | Err(ShimError::Gone { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
-    remove_bundle_once(supervisor, container).await
+    container.set_shim(None);
+    discard(&supervisor.store.layout().bundle(container.id())).await
 }
 
-async fn remove_bundle(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
-    if let Err(error) = remove_bundle_once(supervisor, container).await {
-        log::warn!(container = container.id().as_str(), error:% = chain(&error); "removing what a dead shim left");
+/// Deletes the task, killed first where it has not ended.
+async fn delete_task(shim: &ShimClient) -> Result<(), ShimError> {
+    let deleted = match shim.delete().await {
+        Err(ShimError::Refused {
+            code: Code::FailedPrecondition,
+            ..
+        }) => {
+            shim.kill(Signal::KILL, KillScope::All).await?;
+            // Delete says whether it has ended.
+            drop(tokio::time::timeout(AFTER_KILL, shim.wait()).await);
+            shim.delete().await
+        }
+        other => other,
+    };
+    match deleted {
+        Err(ShimError::Gone { .. }) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
     }
 }
 
 /// Runs the shim's `delete`, which kills, unmounts and removes what is left, and removes the bundle.
-async fn remove_bundle_once(
+async fn remove_bundle(
     supervisor: &Arc<Supervisor>,
     container: &Arc<Container>,
 ) -> Result<(), super::error::Error> {

@@ -15,35 +15,25 @@ use sd_notify::NotifyState;
 pub struct Notify(Option<OsString>);
 
 impl Notify {
-    /// Takes the socket's name from the environment, where children would find it too.
+    /// The supervisor serves. Called before anything is started that would inherit the environment.
     #[must_use]
-    pub fn from_environment() -> Self {
+    pub fn ready() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET");
-        let own = Self(socket.filter(|socket| !socket.is_empty()));
-        // It says nothing, and removes the variable.
-        if let Err(error) = sd_notify::notify(true, &[]) {
-            log::debug!(error:% = error; "NOTIFY_SOCKET");
-        }
-        own
-    }
-
-    /// The supervisor serves.
-    pub fn ready(&self) {
-        self.tell(&NotifyState::Ready);
+        tell(sd_notify::notify(true, &[NotifyState::Ready]));
+        Self(socket.filter(|socket| !socket.is_empty()))
     }
 
     /// The supervisor is about to end.
     pub fn stopping(&self) {
-        self.tell(&NotifyState::Stopping);
-    }
-
-    fn tell(&self, state: &NotifyState<'_>) {
-        let Some(socket) = &self.0 else {
-            return;
-        };
-        if let Err(error) = send(socket, &format!("{state}\n")) {
-            log::warn!(error:% = error; "the service manager cannot be told");
+        if let Some(socket) = &self.0 {
+            tell(send(socket, &format!("{}\n", NotifyState::Stopping)));
         }
+    }
+}
+
+fn tell(told: io::Result<()>) {
+    if let Err(error) = told {
+        log::warn!(error:% = error; "the service manager cannot be told");
     }
 }
 

@@ -12,6 +12,7 @@ pub mod loopdev;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod opaque;
 pub mod pid_one;
 pub mod pidfd;
 pub mod pipe;

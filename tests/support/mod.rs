@@ -14,6 +14,7 @@ pub mod node;
 pub mod poll;
 pub mod rootfs;
 pub mod supervisor;
+pub mod supervisor_calls;
 pub mod supervisor_leaks;
 pub mod tasks;
 pub mod under_test;

@@ -232,25 +232,31 @@ impl Supervisor {
         &self.runtime
     }
 
-    /// `outlive` with these arguments, against this supervisor and its root; killed after a minute.
+    /// `outlive` with these arguments, against this supervisor and its root.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("timeout");
-        command
-            .args(["--foreground", "-k", "5", "60"])
-            .arg(program())
-            .args(args)
-            .env(
-                "OUTLIVE_ADDRESS",
-                format!("unix://{}", self.socket().display()),
-            )
-            .env("OUTLIVE_ROOT", self.root())
-            .stdin(Stdio::null());
+        let mut command = Command::new(program());
+        command.args(args).stdin(Stdio::null());
+        self.environment(&mut command);
         command
     }
 
-    /// Runs [`Self::command`].
+    fn environment(&self, command: &mut Command) {
+        let address = format!("unix://{}", self.socket().display());
+        command
+            .env("OUTLIVE_ADDRESS", address)
+            .env("OUTLIVE_ROOT", self.root());
+    }
+
+    /// Runs [`Self::command`]; killed after a minute.
     pub fn cli(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let mut command = Command::new("timeout");
+        command
+            .args(["--foreground", "-s", "KILL", "60"])
+            .arg(program())
+            .args(args)
+            .stdin(Stdio::null());
+        self.environment(&mut command);
+        command.output().unwrap()
     }
 
     /// What `outlive` printed; fails unless it succeeded.
@@ -272,163 +278,12 @@ impl Supervisor {
         fs::remove_dir_all(dir).unwrap();
     }
 
-    /// What a pod of the host's network is asked for.
-    pub fn pod_config(&self, name: &str) -> cri::PodSandboxConfig {
-        let namespaces = cri::NamespaceOption {
-            network: cri::NamespaceMode::Node.into(),
-            pid: cri::NamespaceMode::Container.into(),
-            ..Default::default()
-        };
-        cri::PodSandboxConfig {
-            metadata: Some(cri::PodSandboxMetadata {
-                name: name.to_owned(),
-                uid: format!("uid-{name}"),
-                namespace: "default".to_owned(),
-                attempt: 0,
-            }),
-            log_directory: self.dir.join("logs").to_str().unwrap().to_owned(),
-            linux: Some(cri::LinuxPodSandboxConfig {
-                security_context: Some(cri::LinuxSandboxSecurityContext {
-                    namespace_options: Some(namespaces),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-
-    /// What a container of [`IMAGE`] is asked for. Its log is `logs/NAME.log`.
-    pub fn container_config(&self, name: &str, command: &[&str]) -> cri::ContainerConfig {
-        let namespaces = cri::NamespaceOption {
-            network: cri::NamespaceMode::Node.into(),
-            pid: cri::NamespaceMode::Container.into(),
-            ..Default::default()
-        };
-        cri::ContainerConfig {
-            metadata: Some(cri::ContainerMetadata {
-                name: name.to_owned(),
-                attempt: 0,
-            }),
-            image: Some(cri::ImageSpec {
-                image: IMAGE.to_owned(),
-                ..Default::default()
-            }),
-            command: command.iter().map(|&word| word.to_owned()).collect(),
-            log_path: format!("{name}.log"),
-            linux: Some(cri::LinuxContainerConfig {
-                security_context: Some(cri::LinuxContainerSecurityContext {
-                    namespace_options: Some(namespaces),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-
-    /// The log of the container that [`Self::create`] gave this name.
-    pub fn log_of(&self, name: &str) -> PathBuf {
-        self.dir.join("logs").join(format!("{name}.log"))
-    }
-
-    /// Runs a pod of the host's network; its id.
-    pub fn run_pod(&self, name: &str) -> String {
-        let request = cri::RunPodSandboxRequest {
-            config: Some(self.pod_config(name)),
-            runtime_handler: String::new(),
-        };
-        let (mut runtime, _) = self.client();
-        let answer = self.wait(runtime.run_pod_sandbox(request));
-        let id = self.expect(answer).pod_sandbox_id;
-        self.note(&id);
-        id
-    }
-
-    /// Creates a container in `pod`, which [`Self::run_pod`] made; its id.
-    pub fn create(&self, pod: &str, name: &str, command: &[&str]) -> String {
-        let request = cri::CreateContainerRequest {
-            pod_sandbox_id: pod.to_owned(),
-            config: Some(self.container_config(name, command)),
-            sandbox_config: Some(self.pod_config(name)),
-        };
-        let (mut runtime, _) = self.client();
-        let answer = self.wait(runtime.create_container(request));
-        let id = self.expect(answer).container_id;
-        self.note(&id);
-        id
-    }
-
-    /// Starts a container.
-    pub fn start_container(&self, id: &str) {
-        let (mut runtime, _) = self.client();
-        let answer = self.wait(runtime.start_container(cri::StartContainerRequest {
-            container_id: id.to_owned(),
-        }));
-        self.expect(answer);
-    }
-
-    /// [`Self::create`], then [`Self::start_container`].
-    pub fn run(&self, pod: &str, name: &str, command: &[&str]) -> String {
-        let id = self.create(pod, name, command);
-        self.start_container(&id);
-        id
-    }
-
-    /// A container's status.
-    pub fn status(&self, id: &str) -> cri::ContainerStatus {
-        let (mut runtime, _) = self.client();
-        let answer = self.wait(runtime.container_status(cri::ContainerStatusRequest {
-            container_id: id.to_owned(),
-            verbose: false,
-        }));
-        self.expect(answer).status.expect("a status")
-    }
-
-    /// Waits until a container is in `state`; its status then.
-    pub fn until_state(&self, id: &str, state: cri::ContainerState) -> cri::ContainerStatus {
-        poll::until(state.as_str_name(), || {
-            let status = self.status(id);
-            if status.state() == state {
-                Ok(status)
-            } else {
-                Err(format!("{status:?}\n{}", self.log_tail()))
-            }
-        })
-    }
-
-    /// The answer of a call that must succeed.
-    pub fn expect<T>(&self, answer: Result<tonic::Response<T>, tonic::Status>) -> T {
-        match answer {
-            Ok(response) => response.into_inner(),
-            Err(status) => panic!("{status}\n{}", self.log_tail()),
-        }
-    }
-
-    /// Removes every pod and its containers.
-    pub fn remove_all(&self) {
-        self.note_all();
-        let (mut runtime, _) = self.client();
-        let listed = self.wait(runtime.list_pod_sandbox(cri::ListPodSandboxRequest::default()));
-        for pod in self.expect(listed).items {
-            let id = pod.id;
-            let stopped = self.wait(runtime.stop_pod_sandbox(cri::StopPodSandboxRequest {
-                pod_sandbox_id: id.clone(),
-            }));
-            self.expect(stopped);
-            let removed = self.wait(
-                runtime.remove_pod_sandbox(cri::RemovePodSandboxRequest { pod_sandbox_id: id }),
-            );
-            self.expect(removed);
-        }
-    }
-
     /// Tells the leak check of a container or pod that was made otherwise.
     pub fn note(&self, id: &str) {
         self.ids.lock().unwrap().insert(id.to_owned());
     }
 
-    fn note_all(&self) {
+    pub(super) fn note_all(&self) {
         for kind in ["containers", "pods"] {
             for entry in fs::read_dir(self.root().join(kind)).into_iter().flatten() {
                 self.note(entry.unwrap().file_name().to_str().unwrap());

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use super::Made;
+use super::config::Plan;
 use crate::cli::client::{Client, KillScope};
 use crate::cli::error::{Error, tell, warn};
 use crate::cli::log::Reader;
@@ -89,11 +90,13 @@ impl Signals {
 pub async fn show(
     client: &Client,
     made: &Made,
-    log: &Path,
+    plan: &Plan,
     bundle: Option<&Path>,
     watch: Watch,
     mut signals: Signals,
 ) -> Result<Option<Ended>, Error> {
+    let log = plan.log_path();
+    let log = log.as_path();
     let ended = async {
         let passing = signals.pass_on(client, &made.container);
         tokio::select! {
@@ -101,7 +104,7 @@ pub async fn show(
             () = passing => {
                 warn(&format!(
                     "the program does not end; it goes on, and `outlive stop {0}` or `outlive kill {0}` ends it",
-                    made.container
+                    plan.name
                 ));
                 Ok(None)
             }

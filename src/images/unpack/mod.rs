@@ -30,7 +30,8 @@ use nix::sys::stat::{SFlag, makedev};
 
 use self::at::{Attributes, Directory, Found};
 use self::resolve::{Opened, Parts};
-use super::members::{Kind, Member, Members, Skip, TarError};
+use super::members::{Kind, Member, Members, TarError};
+use super::skip::Skip;
 
 pub(super) use self::at::OVERLAY_PREFIX;
 pub use self::error::UnpackError;

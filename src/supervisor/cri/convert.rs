@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::api::cri;
+use crate::supervisor::network;
 use crate::supervisor::store::{Checkpoint, Container, ContainerStatus, Pod, PodState};
 use crate::types::Timestamp;
 
@@ -113,15 +114,11 @@ pub fn pod_namespaces(config: &cri::PodSandboxConfig) -> cri::NamespaceOption {
 /// PodSandboxStatus's answer.
 #[must_use]
 pub fn pod_status(pod: &Pod) -> cri::PodSandboxStatus {
-    let mut addresses = pod.addresses().into_iter();
     let mut answer = cri::PodSandboxStatus {
         id: pod.id().to_string(),
         metadata: Some(cri::PodSandboxMetadata::default()),
         state: pod_state(&pod.checkpoint().state).into(),
-        network: Some(cri::PodSandboxNetworkStatus {
-            ip: addresses.next().unwrap_or_default(),
-            additional_ips: addresses.map(|ip| cri::PodIp { ip }).collect(),
-        }),
+        network: Some(network::status(&pod.addresses()).unwrap_or_default()),
         ..Default::default()
     };
     if let Some(meta) = pod.meta() {

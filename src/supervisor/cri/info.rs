@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::api::cri;
 use crate::bundle::{Read, endpoint};
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::network::{self, Plugins};
 use crate::supervisor::store::{Container, Phase, Pod, PodState, Recovery};
+use crate::types::error::chain;
 
 /// Version's answer.
 pub fn version() -> cri::VersionResponse {
@@ -63,8 +65,14 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
 }
 
 /// Why no pod can have a network of its own; `None` where it can.
-async fn network_failure(_supervisor: &Arc<Supervisor>) -> Option<String> {
-    None
+async fn network_failure(supervisor: &Supervisor) -> Option<String> {
+    let plugins = Plugins::from(&supervisor.config);
+    let looked = tokio::task::spawn_blocking(move || network::readiness(&plugins)).await;
+    match looked {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(ended) => Some(chain(&ended)),
+    }
 }
 
 fn about(supervisor: &Supervisor) -> Value {

@@ -31,6 +31,7 @@ use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::network::{self, Plugins};
+use crate::supervisor::spec;
 use crate::supervisor::store::{
     Container, Kind, Pod, PodCheckpoint, PodMeta, PodState, StoreError, new_id,
 };
@@ -156,6 +157,7 @@ fn check(
         let reason = format!("no runtime is called {:?}", request.runtime_handler);
         return Err(Error::invalid("runtime_handler", reason));
     }
+    spec::check_sandbox(&config, &supervisor.host)?;
     let plan = Plan::of(&config)?;
     network::check(&config)?;
     files::check(&config)?;

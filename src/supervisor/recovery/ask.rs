@@ -180,7 +180,8 @@ impl Question {
 }
 
 /// Whether connecting failed because nobody listens. Any other failure (EMFILE, EACCES) tells about us, not the shim.
-pub(super) fn is_absent(error: &ShimError) -> bool {
+#[must_use]
+pub fn is_absent(error: &ShimError) -> bool {
     match error {
         ShimError::Gone { source, .. } => matches!(
             source.kind(),

@@ -1,5 +1,5 @@
 #!/bin/bash
-# `make demo`: containers outlive the containerd that started them.
+# `make demo-containerd`: containers outlive the containerd that started them.
 #
 # Starts a containerd of its own (root, state and socket under target/demo), and in it
 #   writer   writes a numbered line to its log every 100 ms
@@ -12,7 +12,7 @@
 # shellcheck disable=SC2016,SC2317  # a container's script is quoted; some functions are run by await
 set -euo pipefail
 
-repo=$(cd "$(dirname "$0")/.." && pwd)
+repo=$(cd "$(dirname "$0")/../.." && pwd)
 shim=${SHIM:-io.containerd.outlive.v2}
 containerd_name=${CONTAINERD:-1.6}
 shim_dir=$(cd "${OUTLIVE_SHIM_DIR:-$repo/target/release}" 2>/dev/null && pwd) || shim_dir=/nonexistent
@@ -29,47 +29,15 @@ if [ ${#socket} -gt 100 ]; then
     socket=$sockets/containerd.sock
 fi
 
-bold='' red='' green='' plain=''
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
-    bold=$'\e[1m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
-fi
+# shellcheck source=tests/demo/common.sh
+. "$repo/tests/demo/common.sh"
 
-failed=0
 containerd_pid=
 addresses=
-
-say() { printf '%s\n' "$*"; }
-step() { printf '%s==>%s %s\n' "$bold" "$plain" "$*"; }
-
-# One line of the table: what, expected, found.
-row() {
-    local verdict="${green}ok${plain}"
-    if [ "$2" != "$3" ]; then
-        verdict="${red}FAILED${plain}"
-        failed=1
-    fi
-    printf '  %-44s %-14s %-14s %s\n' "$1" "$2" "$3" "$verdict"
-}
-
-# Waits until the rest of the arguments succeed, at most 20 s; $1 says for what.
-await() {
-    local what=$1 deadline=$((SECONDS + 20))
-    shift
-    until "$@"; do
-        if [ "$SECONDS" -ge "$deadline" ]; then
-            say "waited 20 s for $what"
-            return 1
-        fi
-        sleep 0.05
-    done
-}
 
 ctr() { "$bin/ctr" --address "$socket" --namespace "$namespace" "$@"; }
 answers() { [ -S "$socket" ] && "$bin/ctr" --address "$socket" --connect-timeout 1s version >/dev/null 2>&1; }
 
-# Identity of a process that survives reuse of its pid: start time in clock ticks (proc_pid_stat(5), field 22).
-started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
-gone() { [ ! -e "/proc/$1" ] || grep -q '^State:.*zombie' "/proc/$1/status" 2>/dev/null; }
 lines() { wc -l <"$log"; }
 has_lines() { [ "$(lines)" -ge "$1" ]; }
 pid_of() { ctr task ls | awk -v id="$1" '$1 == id { print $2 }'; }
@@ -109,7 +77,6 @@ processes() {
 no_processes() { [ -z "$(processes)" ]; }
 mounts() { awk -v under="$work/" 'index($5, under) == 1 { print $5 }' /proc/self/mountinfo; }
 cgroups() { find /sys/fs/cgroup -type d -path "*/$namespace/*" 2>/dev/null || true; }
-count() { sed '/^$/d' | wc -l; }
 
 # What is left behind, as one line each. Nothing is left when it prints nothing.
 leftovers() {

@@ -1,0 +1,235 @@
+//! CreateContainer: everything that can be wrong is found here, and the container appears in one step.
+//!
+//! ```text
+//! checks, name --> spec --> .new-ID/ with all files --> renamed to ID/ --> in the store, CREATED
+//!                           (recovery removes it)       (it exists)
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::api::cri;
+use crate::images::Image;
+use crate::supervisor::context::Supervisor;
+use crate::supervisor::crash;
+use crate::supervisor::error::Error;
+use crate::supervisor::pod::sandbox;
+use crate::supervisor::spec;
+use crate::supervisor::store::{
+    self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
+    StoreError,
+};
+use crate::sys::file;
+use crate::types::{ContainerId, Pid, Timestamp};
+
+use super::joins;
+use super::start::check_target;
+
+/// CreateContainer.
+///
+/// # Errors
+/// [`Error`]; then nothing of it is left.
+pub async fn create(
+    supervisor: &Arc<Supervisor>,
+    request: cri::CreateContainerRequest,
+) -> Result<ContainerId, Error> {
+    let config = request
+        .config
+        .ok_or_else(|| Error::invalid("config", "is missing"))?;
+    let pod = supervisor.store.pod(&request.pod_sandbox_id)?;
+    let pod_meta = ready(&pod)?;
+    check_metadata(&config)?;
+    let id = store::blocking("draw", "/dev/urandom".into(), store::new_id).await?;
+    let name = ContainerMeta::name(&config, &pod_meta.config);
+    let name = supervisor.store.names().take(Kind::Container, &name, &id)?;
+    let image = find_image(supervisor, &config).await?;
+    let runtime = supervisor
+        .config
+        .runtime(&pod_meta.runtime)
+        .ok_or_else(|| Error::invalid("runtime_handler", "is not configured any more"))?;
+    let meta = ContainerMeta {
+        id: id.clone(),
+        pod: pod.id().clone(),
+        runtime: runtime.name.clone(),
+        image_id: image.id.clone(),
+        layers: image.layers.clone(),
+        log_path: log_path(&config, &pod_meta.config)?,
+        stop_signal: spec::stop_signal(&image.config)?,
+        created_at: Timestamp::now(),
+        config,
+    };
+    let target = check_target(supervisor, &meta)?;
+    let spec = spec(supervisor, &pod, &meta, image, target).await?;
+    let checkpoint = Checkpoint {
+        status: ContainerStatus::Created {
+            created_at: meta.created_at,
+        },
+        resources: meta
+            .config
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.resources.clone())
+            .unwrap_or_default(),
+    };
+    let dir = supervisor.store.layout().container(&id);
+    commit(&dir, &meta, &checkpoint, spec).await?;
+    crash::point("create.committed");
+    let container = Container::new(
+        id.clone(),
+        dir,
+        Some(meta),
+        checkpoint,
+        Some(name),
+        Recovery::Done,
+    );
+    supervisor.store.insert_container(container);
+    let created = cri::ContainerEventType::ContainerCreatedEvent;
+    supervisor.events.publish(&supervisor.store, &id, created);
+    Ok(id)
+}
+
+fn ready(pod: &Pod) -> Result<&PodMeta, Error> {
+    match pod.meta() {
+        Some(meta) if pod.is_ready() => Ok(meta),
+        _ => Err(Error::WrongState {
+            subject: format!("pod {}", pod.id()),
+            state: "not ready".to_owned(),
+            needed: "containers are created in a ready pod only",
+        }),
+    }
+}
+
+fn check_metadata(config: &cri::ContainerConfig) -> Result<(), Error> {
+    match &config.metadata {
+        None => Err(Error::invalid("config.metadata", "is missing")),
+        Some(metadata) if metadata.name.is_empty() => {
+            Err(Error::invalid("config.metadata.name", "is empty"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn find_image(
+    supervisor: &Arc<Supervisor>,
+    config: &cri::ContainerConfig,
+) -> Result<Arc<Image>, Error> {
+    let name = config.image.as_ref().map_or("", |image| &image.image);
+    if name.is_empty() {
+        return Err(Error::invalid("config.image.image", "is empty"));
+    }
+    let (images, name) = (supervisor.images.clone(), name.to_owned());
+    let found = tokio::task::spawn_blocking(move || images.get(&name)).await;
+    Ok(found.map_err(interrupted)??)
+}
+
+fn interrupted(error: tokio::task::JoinError) -> StoreError {
+    StoreError {
+        operation: "work on",
+        path: PathBuf::new(),
+        source: io::Error::other(error),
+    }
+}
+
+/// The OCI spec as JSON.
+async fn spec(
+    supervisor: &Arc<Supervisor>,
+    pod: &Arc<Pod>,
+    meta: &ContainerMeta,
+    image: Arc<Image>,
+    target: Option<Pid>,
+) -> Result<Vec<u8>, Error> {
+    let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
+    let made = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, Error> {
+        let asked = pod
+            .meta()
+            .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
+        let layers: Vec<PathBuf> = meta
+            .layers
+            .iter()
+            .map(|layer| supervisor.images.layer(layer))
+            .collect();
+        let volumes = supervisor
+            .store
+            .layout()
+            .container(&meta.id)
+            .join("volumes");
+        let spec = spec::container(&spec::Inputs {
+            id: &meta.id,
+            config: &meta.config,
+            pod: &asked.config,
+            image: &image.config,
+            layers: &layers,
+            namespaces: &joins::namespaces(supervisor.store.layout(), asked)?,
+            target,
+            files: &joins::files(supervisor.store.layout(), asked)?,
+            mounts: &spec::prepare_mounts(&meta.config)?,
+            volumes: &spec::prepare_volumes(&image.config, &meta.config, &layers, &volumes)?,
+            cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, asked),
+            host: &supervisor.host,
+        })?;
+        serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))
+    });
+    made.await.map_err(interrupted)?
+}
+
+/// `log_path` is relative to the pod's `log_directory` (cri-api, `ContainerConfig.log_path`).
+fn log_path(
+    config: &cri::ContainerConfig,
+    pod: &cri::PodSandboxConfig,
+) -> Result<Option<PathBuf>, Error> {
+    if config.log_path.is_empty() || pod.log_directory.is_empty() {
+        return Ok(None);
+    }
+    let path = Path::new(&pod.log_directory).join(&config.log_path);
+    let leads_out = path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir);
+    if !path.is_absolute() || leads_out {
+        return Err(Error::invalid(
+            "config.log_path",
+            format!("{path:?} must be absolute, without \"..\""),
+        ));
+    }
+    Ok(Some(path))
+}
+
+/// Writes everything beside its place and moves it there: it is there whole, or not at all.
+async fn commit(
+    dir: &Path,
+    meta: &ContainerMeta,
+    checkpoint: &Checkpoint,
+    spec: Vec<u8>,
+) -> Result<(), Error> {
+    let new = dir.with_file_name(format!(".new-{}", meta.id));
+    let (dir, meta, checkpoint) = (dir.to_owned(), meta.clone(), checkpoint.clone());
+    store::blocking("create", dir.clone(), move || {
+        let made = write_new(&new, &meta, &checkpoint, &spec).and_then(|()| {
+            crash::point("create.written");
+            std::fs::rename(&new, &dir)?;
+            file::sync_parent(&dir)
+        });
+        if made.is_err() {
+            // What is in the way stays for recovery; the first error is the one to tell.
+            drop(std::fs::remove_dir_all(&new));
+        }
+        made
+    })
+    .await?;
+    Ok(())
+}
+
+fn write_new(
+    new: &Path,
+    meta: &ContainerMeta,
+    checkpoint: &Checkpoint,
+    spec: &[u8],
+) -> io::Result<()> {
+    std::fs::create_dir_all(new)?;
+    for part in ["upper", "work"] {
+        std::fs::create_dir(new.join(part))?;
+    }
+    file::replace(&new.join("config.json"), spec)?;
+    checkpoint.write(&new.join("status.json"))?;
+    meta.write(&new.join("container.json"))
+}

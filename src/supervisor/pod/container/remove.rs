@@ -1,0 +1,63 @@
+//! RemoveContainer.
+//!
+//! ```text
+//! stopped --> task, shim and bundle gone --> ID/ renamed to .gone-ID/ --> out of the store, DELETED --> files gone
+//!                                            (from here on it is gone, whatever crashes)
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{busy, stop};
+use crate::api::cri;
+use crate::supervisor::context::Supervisor;
+use crate::supervisor::error::Error;
+use crate::supervisor::store::{self, Container, Phase};
+use crate::supervisor::{crash, exits};
+use crate::sys::file;
+use crate::types::error::chain;
+
+/// RemoveContainer, which kills a running one.
+///
+/// # Errors
+/// [`Error`]; may be called again.
+pub async fn remove(supervisor: &Arc<Supervisor>, container: &Arc<Container>) -> Result<(), Error> {
+    let _removing = container
+        .begin(Phase::Removing)
+        .map_err(|phase| busy(container, phase))?;
+    stop::end(supervisor, container, Duration::ZERO).await?;
+    crash::point("remove.stopped");
+    let _task = container.lock_task().await;
+    exits::clean_once(supervisor, container).await?;
+    crash::point("remove.cleaned");
+    let from = container.dir().to_owned();
+    let gone = from.with_file_name(format!(".gone-{}", container.id()));
+    let to = gone.clone();
+    store::blocking("remove", from.clone(), move || {
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        file::sync_parent(&to)
+    })
+    .await?;
+    crash::point("remove.renamed");
+    supervisor.store.remove_container(container.id());
+    let deleted = cri::ContainerEventType::ContainerDeletedEvent;
+    supervisor
+        .events
+        .publish(&supervisor.store, container.id(), deleted);
+    let path = gone.clone();
+    let removed = store::blocking("remove", gone, move || {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    });
+    if let Err(error) = removed.await {
+        // The next start of the supervisor removes it.
+        log::warn!(container = container.id().as_str(), error:% = chain(&error); "the removed container's files are still there");
+    }
+    Ok(())
+}

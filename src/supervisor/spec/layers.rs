@@ -1,0 +1,317 @@
+//! Files of a root filesystem that is not mounted yet, read from its layers as overlayfs would show them.
+//!
+//! A name is looked up from the top layer down until something has it: a file, a link, or a whiteout (a character
+//! device 0:0), which hides what is below; directories of the same name are one, as far down as an opaque one
+//! (`filesystems/overlayfs.rst` of the kernel's documentation). Links are followed here and not by the kernel, each
+//! step is one openat(2) that follows none: whatever an image holds, nothing outside of its layers is opened.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
+
+use super::SpecError;
+use crate::sys::opaque::is_opaque;
+
+/// As many links as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// A directory: the ones that it is made of, the top one first.
+type Merged = Vec<OwnedFd>;
+
+/// What a name is.
+#[derive(Debug)]
+enum Entry {
+    Absent,
+    Directory(Merged),
+    Link(OsString),
+    /// Anything else, in this directory under this name.
+    Other(OwnedFd, OsString),
+}
+
+/// A directory as an image has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) content: Content,
+}
+
+/// Whether a directory has entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Nothing,
+    Something,
+}
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+const FILE: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Whether it hides the name in the layers below.
+fn is_whiteout(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFCHR && major(stat.st_rdev) == 0 && minor(stat.st_rdev) == 0
+}
+
+fn lookup(directory: &Merged, name: &OsStr) -> io::Result<Entry> {
+    let mut merged = Merged::new();
+    for layer in directory {
+        let stat = match fstatat(layer, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        if kind(&stat) == SFlag::S_IFDIR {
+            let found = openat(layer, name, DIRECTORY, Mode::empty())?;
+            let hides = is_opaque(found.as_fd())?;
+            merged.push(found);
+            if hides {
+                break;
+            }
+        } else if is_whiteout(&stat) || !merged.is_empty() {
+            break;
+        } else if kind(&stat) == SFlag::S_IFLNK {
+            return Ok(Entry::Link(readlinkat(layer, name)?));
+        } else {
+            return Ok(Entry::Other(layer.try_clone()?, name.to_owned()));
+        }
+    }
+    Ok(if merged.is_empty() {
+        Entry::Absent
+    } else {
+        Entry::Directory(merged)
+    })
+}
+
+fn components(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
+    let names = path.as_bytes().split(|byte| *byte == b'/');
+    names
+        .filter(|name| !name.is_empty() && *name != b".")
+        .map(|name| OsStr::from_bytes(name).to_owned())
+}
+
+/// The layers of a root filesystem.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layers<'a>(&'a [PathBuf]);
+
+impl<'a> Layers<'a> {
+    /// The layers' directories, the lowest first.
+    pub(super) const fn new(layers: &'a [PathBuf]) -> Self {
+        Self(layers)
+    }
+
+    /// Follows `path` from the root; links lead nowhere but into the layers again, and `..` ends at the root.
+    fn find(self, path: &Path) -> io::Result<Entry> {
+        let open = |layer: &PathBuf| nix::fcntl::open(layer, DIRECTORY, Mode::empty());
+        let root: Result<Merged, _> = self.0.iter().rev().map(open).collect();
+        let mut way = vec![root?];
+        let mut ahead: VecDeque<OsString> = components(path.as_os_str()).collect();
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                if way.len() > 1 {
+                    way.pop();
+                }
+                continue;
+            }
+            let Some(here) = way.last() else { break };
+            match lookup(here, &name)? {
+                Entry::Absent => return Ok(Entry::Absent),
+                Entry::Directory(found) => way.push(found),
+                Entry::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP.into());
+                    }
+                    if target.as_bytes().starts_with(b"/") {
+                        way.truncate(1);
+                    }
+                    for name in components(&target).rev() {
+                        ahead.push_front(name);
+                    }
+                }
+                other @ Entry::Other(..) if ahead.is_empty() => return Ok(other),
+                Entry::Other(..) => return Ok(Entry::Absent),
+            }
+        }
+        Ok(way.pop().map_or(Entry::Absent, Entry::Directory))
+    }
+
+    /// The bytes of a regular file; `None` where there is none of that name.
+    pub(super) fn file(self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SpecError> {
+        self.read(Path::new(path), limit)
+            .map_err(SpecError::io("read from the image", Path::new(path)))
+    }
+
+    fn read(self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let Entry::Other(parent, name) = self.find(path)? else {
+            return Ok(None);
+        };
+        let stat = fstatat(&parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if kind(&stat) != SFlag::S_IFREG {
+            return Ok(None);
+        }
+        let file = File::from(openat(&parent, name.as_os_str(), FILE, Mode::empty())?);
+        let mut bytes = Vec::new();
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if u64::try_from(read).is_ok_and(|read| read <= limit) {
+            Ok(Some(bytes))
+        } else {
+            Err(io::ErrorKind::FileTooLarge.into())
+        }
+    }
+
+    /// A directory; `None` where there is none of that name.
+    pub(super) fn directory(self, path: &Path) -> Result<Option<Directory>, SpecError> {
+        self.describe(path)
+            .map_err(SpecError::io("look up in the image", path))
+    }
+
+    fn describe(self, path: &Path) -> io::Result<Option<Directory>> {
+        let Entry::Directory(merged) = self.find(path)? else {
+            return Ok(None);
+        };
+        let Some(top) = merged.first() else {
+            return Ok(None);
+        };
+        let stat = fstat(top)?;
+        let mut content = Content::Nothing;
+        // A whiteout alone counts too: what it hides is then no less to be told than what is there.
+        for layer in &merged {
+            let name = format!("/proc/self/fd/{}", layer.as_raw_fd());
+            if std::fs::read_dir(name)?.next().is_some() {
+                content = Content::Something;
+            }
+        }
+        Ok(Some(Directory {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            content,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::scratch::Scratch;
+    use crate::sys::opaque::mark_opaque;
+    use nix::sys::stat::{makedev, mknod};
+    use std::os::unix::fs::symlink;
+
+    struct Image(Scratch, Vec<PathBuf>);
+
+    impl Image {
+        fn new(layers: usize) -> Self {
+            let scratch = Scratch::new();
+            let paths: Vec<_> = (0..layers)
+                .map(|number| scratch.path().join(number.to_string()))
+                .collect();
+            for path in &paths {
+                std::fs::create_dir(path).unwrap();
+            }
+            Self(scratch, paths)
+        }
+
+        fn read(&self, path: &str) -> Option<String> {
+            let bytes = Layers::new(&self.1).file(path, 64).unwrap();
+            bytes.map(|bytes| String::from_utf8(bytes).unwrap())
+        }
+
+        fn whiteout(&self, path: &str) {
+            let path = self.0.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_top_layer_wins_and_a_whiteout_hides() {
+        let image = Image::new(3);
+        image.0.write("0/etc/passwd", "low");
+        image.0.write("0/etc/group", "low");
+        image.0.write("1/etc/passwd", "mid");
+        assert_eq!(image.read("etc/passwd").unwrap(), "mid");
+        assert_eq!(image.read("/etc/group").unwrap(), "low");
+        image.whiteout("2/etc/passwd");
+        assert_eq!(image.read("etc/passwd"), None);
+        assert_eq!(image.read("etc/group").unwrap(), "low");
+        assert_eq!(image.read("etc"), None);
+        assert_eq!(image.read("etc/group/x"), None);
+    }
+
+    #[test]
+    fn an_opaque_directory_and_a_file_in_the_way_end_the_search() {
+        let image = Image::new(2);
+        image.0.write("0/etc/passwd", "low");
+        image.0.write("1/etc/hosts", "top");
+        let top = image.0.path().join("1/etc");
+        mark_opaque(&top).unwrap();
+        assert_eq!(image.read("etc/passwd"), None);
+        assert_eq!(image.read("etc/hosts").unwrap(), "top");
+        let image = Image::new(3);
+        image.0.write("0/etc/passwd", "low");
+        image.0.write("1/etc", "a file");
+        image.0.write("2/etc/hosts", "top");
+        assert_eq!(image.read("etc/passwd"), None);
+    }
+
+    #[test]
+    fn links_are_followed_through_all_layers_and_never_out_of_them() {
+        let image = Image::new(2);
+        image.0.write("0/usr/lib/passwd", "linked");
+        image.0.write("1/etc/x", "");
+        let top = image.0.path().join("1");
+        symlink("../../../usr/lib/passwd", top.join("etc/passwd")).unwrap();
+        symlink("/usr/lib", top.join("lib")).unwrap();
+        symlink("/proc/self/environ", top.join("etc/group")).unwrap();
+        symlink("loop", top.join("loop")).unwrap();
+        assert_eq!(image.read("etc/passwd").unwrap(), "linked");
+        assert_eq!(image.read("lib/passwd").unwrap(), "linked");
+        assert_eq!(image.read("etc/group"), None);
+        assert!(Layers::new(&image.1).file("loop", 9).is_err());
+    }
+
+    #[test]
+    fn what_is_no_plain_file_or_too_long_is_not_read() {
+        let image = Image::new(1);
+        image.0.write("0/long", "x".repeat(65));
+        nix::unistd::mkfifo(&image.0.path().join("0/fifo"), Mode::S_IRWXU).unwrap();
+        assert_eq!(image.read("fifo"), None);
+        assert!(Layers::new(&image.1).file("long", 64).is_err());
+    }
+
+    #[test]
+    fn a_directory_tells_whether_any_layer_has_something_in_it() {
+        let image = Image::new(2);
+        image.0.write("0/full/file", "");
+        std::fs::create_dir(image.0.path().join("1/full")).unwrap();
+        std::fs::create_dir(image.0.path().join("1/empty")).unwrap();
+        let layers = Layers::new(&image.1);
+        let content = |path: &str| {
+            let found = layers.directory(Path::new(path)).unwrap();
+            found.map(|directory| directory.content)
+        };
+        assert_eq!(content("/full"), Some(Content::Something));
+        assert_eq!(content("/empty"), Some(Content::Nothing));
+        assert_eq!(content("/none"), None);
+    }
+}

@@ -1,0 +1,316 @@
+//! Who the container's first process is: what the request says, else what the image says, looked up in the image's
+//! own /etc/passwd and /etc/group.
+
+use oci_spec::runtime::User;
+
+use super::checks::{enumeration, id};
+use super::layers::Layers;
+use super::{SpecError, checks};
+use crate::api::cri::{self, SupplementalGroupsPolicy};
+
+const FIELD: &str = "linux.security_context";
+/// Longer ones are read by nobody.
+const MAX_LEN: u64 = 4 << 20;
+
+/// A user or group, as a request or an image names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    Id(u32),
+    Name(String),
+}
+
+/// Who is asked for, and the fields that ask for it.
+#[derive(Debug)]
+struct Wanted {
+    user: Named,
+    user_field: String,
+    group: Option<Named>,
+    group_field: String,
+}
+
+/// One line of passwd(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Account {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+/// One line of group(5).
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
+}
+
+fn account(line: &str) -> Option<Account> {
+    let mut parts = line.split(':');
+    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+    let uid = parts.nth(1)?.parse().ok()?;
+    let gid = parts.next()?.parse().ok()?;
+    Some(Account { name, uid, gid })
+}
+
+fn group(line: &str) -> Option<Group> {
+    let mut parts = line.split(':');
+    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+    let gid = parts.nth(1)?.parse().ok()?;
+    let members = parts.next().unwrap_or("").trim_end().split(',');
+    Some(Group {
+        name,
+        gid,
+        members: members.map(str::to_owned).collect(),
+    })
+}
+
+/// A file's lines that can be understood; none where it is missing. Others are passed over, as the C library does.
+fn lines<T>(
+    layers: Layers<'_>,
+    path: &str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<Vec<T>, SpecError> {
+    let bytes = layers.file(path, MAX_LEN)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+fn wanted(context: &cri::LinuxContainerSecurityContext, image: &str) -> Result<Wanted, SpecError> {
+    let user_field = format!("{FIELD}.run_as_user");
+    let name_field = format!("{FIELD}.run_as_username");
+    let group_field = format!("{FIELD}.run_as_group");
+    let name = &context.run_as_username;
+    checks::text(&name_field, name)?;
+    let (user, user_field) = match (&context.run_as_user, name.is_empty()) {
+        (Some(_), false) => {
+            return Err(SpecError::invalid(name_field, "run_as_user is set as well"));
+        }
+        (Some(user), true) => (Named::Id(id(&user_field, user.value)?), user_field),
+        (None, false) => (Named::Name(name.clone()), name_field),
+        (None, true) if context.run_as_group.is_some() => {
+            return Err(SpecError::invalid(
+                group_field,
+                "neither run_as_user nor run_as_username is set",
+            ));
+        }
+        (None, true) => return from_image(image),
+    };
+    let group = match &context.run_as_group {
+        Some(group) => Some(Named::Id(id(&group_field, group.value)?)),
+        None => None,
+    };
+    Ok(Wanted {
+        user,
+        user_field,
+        group,
+        group_field,
+    })
+}
+
+/// `user`, `uid`, `user:group`, `uid:gid` and their mixtures (OCI image-spec, `config.md`, `User`); root for none.
+fn from_image(text: &str) -> Result<Wanted, SpecError> {
+    const IMAGE: &str = "image config.User";
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let named = |text: &str| {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Named::Name(text.to_owned()));
+        }
+        let number = text.parse().unwrap_or(-1);
+        id(IMAGE, number).map(Named::Id)
+    };
+    Ok(Wanted {
+        user: if user.is_empty() {
+            Named::Id(0)
+        } else {
+            named(user)?
+        },
+        user_field: IMAGE.into(),
+        group: group
+            .filter(|group| !group.is_empty())
+            .map(named)
+            .transpose()?,
+        group_field: IMAGE.into(),
+    })
+}
+
+/// The ids of the container's first process.
+///
+/// A group that is not asked for is the account's, 0 where there is no account. `Merge` adds the groups that the
+/// image's /etc/group lists the account in, `Strict` does not; the first group is always among the further ones, so
+/// that leaving it by setgid(2) cannot win what it denies (CVE-2022-2989, CVE-2023-25173).
+pub(super) fn user(
+    context: &cri::LinuxContainerSecurityContext,
+    image: &str,
+    layers: Layers<'_>,
+) -> Result<User, SpecError> {
+    let policy = enumeration(
+        &format!("{FIELD}.supplemental_groups_policy"),
+        context.supplemental_groups_policy,
+    )?;
+    let wanted = wanted(context, image)?;
+    let accounts = lines(layers, "etc/passwd", account)?;
+    let groups = lines(layers, "etc/group", group)?;
+    let found = accounts.iter().find(|account| match &wanted.user {
+        Named::Id(uid) => account.uid == *uid,
+        Named::Name(name) => account.name == *name,
+    });
+    let uid = match (&wanted.user, found) {
+        (Named::Id(uid), _) => *uid,
+        (Named::Name(_), Some(account)) => account.uid,
+        (Named::Name(name), None) => {
+            let reason = format!("the image's /etc/passwd has no {name:?}");
+            return Err(SpecError::invalid(wanted.user_field, reason));
+        }
+    };
+    let gid = match wanted.group {
+        Some(Named::Id(gid)) => gid,
+        Some(Named::Name(name)) => match groups.iter().find(|group| group.name == name) {
+            Some(group) => group.gid,
+            None => {
+                let reason = format!("the image's /etc/group has no {name:?}");
+                return Err(SpecError::invalid(wanted.group_field, reason));
+            }
+        },
+        None => found.map_or(0, |account| account.gid),
+    };
+    let mut further = vec![gid];
+    if let (SupplementalGroupsPolicy::Merge, Some(account)) = (policy, found) {
+        let member = |group: &&Group| group.members.contains(&account.name);
+        further.extend(groups.iter().filter(member).map(|group| group.gid));
+    }
+    for (index, group) in context.supplemental_groups.iter().enumerate() {
+        let field = format!("{FIELD}.supplemental_groups[{index}]");
+        further.push(id(&field, *group)?);
+    }
+    let mut seen = std::collections::HashSet::new();
+    further.retain(|gid| seen.insert(*gid));
+    let mut user = User::default();
+    user.set_uid(uid)
+        .set_gid(gid)
+        .set_additional_gids(Some(further));
+    Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::scratch::Scratch;
+
+    type Context = cri::LinuxContainerSecurityContext;
+
+    fn resolve(context: &Context, image: &str) -> Result<(u32, u32, Vec<u32>), SpecError> {
+        let layer = Scratch::new();
+        layer.write(
+            "etc/passwd",
+            "root:x:0:0::/:/bin/sh\nbroken\napp:x:100:101:,:/:/bin/sh\n",
+        );
+        layer.write(
+            "etc/group",
+            "root:x:0:root\napp:x:101:\nlog:x:7:app,root\nnet:x:8:other,app\n:x\n",
+        );
+        let paths = [layer.path().to_owned()];
+        let user = user(context, image, Layers::new(&paths))?;
+        let further = user.additional_gids().clone().unwrap();
+        Ok((user.uid(), user.gid(), further))
+    }
+
+    fn number(value: i64) -> Option<cri::Int64Value> {
+        Some(cri::Int64Value { value })
+    }
+
+    fn field(context: &Context) -> String {
+        let error = resolve(context, "").unwrap_err();
+        error
+            .field()
+            .unwrap()
+            .rsplit('.')
+            .next()
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn an_image_names_its_user_in_every_form() {
+        let context = Context::default();
+        for (text, expected) in [
+            ("", (0, 0, vec![0, 7])),
+            ("app", (100, 101, vec![101, 7, 8])),
+            ("100", (100, 101, vec![101, 7, 8])),
+            ("app:log", (100, 7, vec![7, 8])),
+            ("100:55", (100, 55, vec![55, 7, 8])),
+            ("4000", (4000, 0, vec![0])),
+            ("4000:app", (4000, 101, vec![101])),
+            (":7", (0, 7, vec![7, 0])),
+            ("app:", (100, 101, vec![101, 7, 8])),
+        ] {
+            assert_eq!(resolve(&context, text).unwrap(), expected, "{text:?}");
+        }
+        for text in ["nobody", "0:nogroup", "4294967295", "99999999999999999999"] {
+            let error = resolve(&context, text).unwrap_err();
+            assert_eq!(error.field(), Some("image config.User"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_overrides_the_image() {
+        let mut context = Context {
+            run_as_user: number(100),
+            ..Context::default()
+        };
+        assert_eq!(
+            resolve(&context, "root:log").unwrap(),
+            (100, 101, vec![101, 7, 8])
+        );
+        context.run_as_group = number(9);
+        assert_eq!(resolve(&context, "").unwrap(), (100, 9, vec![9, 7, 8]));
+        context.supplemental_groups = vec![8, 3000];
+        assert_eq!(
+            resolve(&context, "").unwrap(),
+            (100, 9, vec![9, 7, 8, 3000])
+        );
+        context.supplemental_groups_policy = SupplementalGroupsPolicy::Strict.into();
+        assert_eq!(resolve(&context, "").unwrap(), (100, 9, vec![9, 8, 3000]));
+        context.run_as_user = None;
+        context.run_as_username = "app".into();
+        assert_eq!(resolve(&context, "").unwrap(), (100, 9, vec![9, 8, 3000]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_names_its_field() {
+        let base = Context::default();
+        let group_only = Context {
+            run_as_group: number(1),
+            ..base.clone()
+        };
+        assert_eq!(field(&group_only), "run_as_group");
+        let both = Context {
+            run_as_user: number(1),
+            run_as_username: "app".into(),
+            ..base.clone()
+        };
+        assert_eq!(field(&both), "run_as_username");
+        let unknown = Context {
+            run_as_username: "nobody".into(),
+            ..base.clone()
+        };
+        assert_eq!(field(&unknown), "run_as_username");
+        let negative = Context {
+            run_as_user: number(-1),
+            ..base.clone()
+        };
+        assert_eq!(field(&negative), "run_as_user");
+        let groups = Context {
+            supplemental_groups: vec![1, -7],
+            ..base.clone()
+        };
+        assert_eq!(field(&groups), "supplemental_groups[1]");
+        let policy = Context {
+            supplemental_groups_policy: 9,
+            ..base
+        };
+        assert_eq!(field(&policy), "supplemental_groups_policy");
+    }
+}
