@@ -18,6 +18,7 @@ use outlive::config::supervisor::{Config, Overrides};
 use outlive::supervisor::context::Supervisor;
 use outlive::supervisor::error::Error;
 use outlive::supervisor::pod::{sandbox, sandbox_init};
+use outlive::supervisor::spec::HostFacts;
 use outlive::supervisor::store::{Pod, PodCheckpoint, PodMeta};
 use outlive::sys::namespace::{self, Kind};
 use outlive::sys::proc;
@@ -95,7 +96,7 @@ impl Place {
             address: None,
         };
         let config = Config::load(Some(&file), &overrides).unwrap();
-        Arc::new(Supervisor::new(config))
+        Arc::new(Supervisor::new(config, HostFacts::read().unwrap()))
     }
 
     /// Configures a bridge with portmap and addresses from [`SUBNET`], and what `further` says after them.
