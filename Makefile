@@ -8,7 +8,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SHIM := $(TARGET_DIR)/release/containerd-shim-outlive-v2
-CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.toml runtimeclass.yaml
+OUTLIVE := $(TARGET_DIR)/release/outlive
+CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.service outlive.toml runtimeclass.yaml supervisor.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help build install uninstall check test test-long test-guest footprint demo clean
@@ -21,13 +22,14 @@ build: ## build the release binaries in target/release
 	cargo build --release --locked
 
 install: ## install them below PREFIX (/usr/local), in DESTDIR if set
-	@test -x $(SHIM) || $(MAKE) build
+	@test -x $(SHIM) -a -x $(OUTLIVE) || $(MAKE) build
 	install -D -m 755 $(SHIM) $(DESTDIR)$(PREFIX)/bin/containerd-shim-outlive-v2
+	install -D -m 755 $(OUTLIVE) $(DESTDIR)$(PREFIX)/bin/outlive
 	install -d $(DESTDIR)$(PREFIX)/share/outlive
 	install -m 644 $(addprefix shim-config/,$(CONFIG)) $(DESTDIR)$(PREFIX)/share/outlive
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-outlive-v2
+	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-outlive-v2 $(DESTDIR)$(PREFIX)/bin/outlive
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/outlive/,$(CONFIG))
 	@if test -d $(DESTDIR)$(PREFIX)/share/outlive; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/outlive; fi
 

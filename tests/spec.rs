@@ -168,6 +168,7 @@ impl Container {
             mounts: &mounts,
             volumes: &volumes,
             cgroup_parent: &self.parent(),
+            seccomp_root: Path::new("/etc/outlive/seccomp"),
             host: &HostFacts::read().unwrap(),
         })
         .unwrap();
@@ -436,4 +437,73 @@ fn limits_are_those_of_the_containers_control_group() {
              cpuset/cpuset.cpus",
     );
     assert_eq!(text, "500\n33554432\n33554432\n300\n50000\n0\n");
+}
+
+/// A directory that is a mount of its own, with whatever gets mounted in it.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `propagation` is an option of mount(8): `--make-shared`.
+    fn new(path: PathBuf, propagation: &str) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mount = |option: &str, paths: &[&Path]| {
+            let done = Command::new("mount").arg(option).args(paths).status();
+            assert!(done.unwrap().success(), "mount {option} {paths:?}");
+        };
+        mount("--bind", &[&path, &path]);
+        let mounted = Self(path);
+        // Of its own first: it is a peer of what it was bound from.
+        mount("--make-private", &[&mounted.0]);
+        mount(propagation, &[&mounted.0]);
+        mounted
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let done = Command::new("umount")
+            .arg("--recursive")
+            .arg(&self.0)
+            .status();
+        assert!(done.is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn a_mount_spreads_as_far_as_it_was_asked_to() {
+    let mut container = Container::new();
+    let shared = Mounted::new(container.directory.join("shared"), "--make-shared");
+    let marks = |name: &str| shared.0.join(name).join("mark").exists();
+    for name in ["private", "slave", "both"] {
+        std::fs::create_dir(shared.0.join(name)).unwrap();
+    }
+    container.context().privileged = true;
+    for (name, propagation, seen) in [
+        ("private", cri::MountPropagation::PropagationPrivate, false),
+        (
+            "slave",
+            cri::MountPropagation::PropagationHostToContainer,
+            false,
+        ),
+        (
+            "both",
+            cri::MountPropagation::PropagationBidirectional,
+            true,
+        ),
+    ] {
+        container.config.mounts = vec![cri::Mount {
+            container_path: "/shared".into(),
+            host_path: shared.0.to_str().unwrap().into(),
+            propagation: propagation.into(),
+            ..Default::default()
+        }];
+        container.run(&format!(
+            "mount -t tmpfs none /shared/{name}; touch /shared/{name}/mark"
+        ));
+        assert_eq!(marks(name), seen, "{name}");
+    }
+    let private = Mounted::new(container.directory.join("private"), "--make-private");
+    container.config.mounts[0].host_path = private.0.to_str().unwrap().into();
+    let refused = spec::prepare_mounts(&container.config).unwrap_err();
+    assert_eq!(refused.field(), Some("mounts[0].host_path"));
 }

@@ -8,24 +8,23 @@
 //!
 //! Containers and shims are not touched by the end of this: they outlive it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+mod claim;
+
+use std::fs;
+use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{Mode, umask};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
+use self::claim::ClaimError;
 use super::context::Supervisor;
 use super::cri::Service;
 use super::cri::control::ControlServer;
@@ -36,7 +35,7 @@ use super::{intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
-use crate::sys::{memory, socket};
+use crate::sys::memory;
 use crate::types::error::chain;
 
 /// The largest message of either direction, as kubelet has it.
@@ -85,19 +84,8 @@ impl Options {
 enum ServeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("{operation} {path:?}")]
-    File {
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{path:?} is open to others: {reason}")]
-    Open { path: PathBuf, reason: String },
-    #[error("another supervisor has the state directory {state:?}: {holder}")]
-    Taken { state: PathBuf, holder: String },
-    #[error("{path:?} is not a socket, or somebody listens there who does not have our lock")]
-    Occupied { path: PathBuf },
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     #[error("listen for metrics on {address}")]
     Metrics {
         address: std::net::SocketAddr,
@@ -110,15 +98,6 @@ enum ServeError {
     Runtime(#[source] io::Error),
     #[error("serve CRI")]
     Serve(#[source] tonic::transport::Error),
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {
-    let path = path.to_owned();
-    move |source| ServeError::File {
-        operation,
-        path,
-        source,
-    }
 }
 
 /// Runs the supervisor until it is told to end. Blocks; answers the process's exit code.
@@ -148,7 +127,7 @@ fn serve(options: &Options) -> Result<(), ServeError> {
         config,
         HostFacts::read().map_err(ServeError::Host)?,
     ));
-    let _lock = prepare(&supervisor)?;
+    let _lock = claim::prepare(supervisor.store.layout())?;
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -166,72 +145,9 @@ fn serve(options: &Options) -> Result<(), ServeError> {
     ended
 }
 
-/// Makes the directories and takes the lock, which is held until the answer is dropped.
-fn prepare(supervisor: &Supervisor) -> Result<Flock<fs::File>, ServeError> {
-    let layout = supervisor.store.layout();
-    let state = layout.state();
-    private_directory(state)?;
-    let lock = lock(state, &layout.lock())?;
-    let lasting = [layout.root(), &layout.containers(), &layout.pods()];
-    for directory in lasting {
-        private_directory(directory)?;
-    }
-    for directory in [layout.pods_state(), layout.tasks()] {
-        private_directory(&directory)?;
-    }
-    Ok(lock)
-}
-
-/// Makes a directory for us alone, or looks whether the one that is there lets others write.
-fn private_directory(path: &Path) -> Result<(), ServeError> {
-    let mut builder = DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(path);
-    made.map_err(failed("create directory", path))?;
-    let metadata = fs::metadata(path).map_err(failed("look at", path))?;
-    let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
-    let own = nix::unistd::geteuid().as_raw();
-    let reason = match (mode & 0o022, owner) {
-        (0, owner) if owner == own => return Ok(()),
-        (0, owner) => format!("it belongs to user {owner}"),
-        _ => format!("its mode is {mode:o}"),
-    };
-    Err(ServeError::Open {
-        path: path.to_owned(),
-        reason,
-    })
-}
-
-fn lock(state: &Path, path: &Path) -> Result<Flock<fs::File>, ServeError> {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).mode(0o600);
-    let file = options.open(path).map_err(failed("open", path))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            // Only for people: whoever reads it may find the number of one that has ended.
-            let written = lock
-                .set_len(0)
-                .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
-            written.map_err(failed("write", path))?;
-            Ok(lock)
-        }
-        Err((mut file, Errno::EWOULDBLOCK)) => {
-            let mut holder = String::new();
-            let read = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
-            Err(ServeError::Taken {
-                state: state.to_owned(),
-                holder: match (read, holder.trim()) {
-                    (Ok(_), pid) if !pid.is_empty() => format!("process {pid}"),
-                    _ => "a process that has not said which".to_owned(),
-                },
-            })
-        }
-        Err((_, errno)) => Err(failed("lock", path)(errno.into())),
-    }
-}
-
 fn open(supervisor: &Supervisor) -> Result<Sockets, ServeError> {
     Ok(Sockets {
-        cri: listen(&supervisor.config.socket)?,
+        cri: claim::listen(&supervisor.config.socket)?,
         metrics: supervisor
             .config
             .metrics
@@ -240,34 +156,6 @@ fn open(supervisor: &Supervisor) -> Result<Sockets, ServeError> {
             })
             .transpose()?,
     })
-}
-
-/// Listens on `path`, in the place of a socket that one of us left there. The lock must be held.
-fn listen(path: &Path) -> Result<UnixListener, ServeError> {
-    let occupied = || ServeError::Occupied {
-        path: path.to_owned(),
-    };
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {
-            // One who serves another state directory at the same address has another lock.
-            match socket::presence(path).map_err(failed("connect to", path))? {
-                socket::Presence::Alive => return Err(occupied()),
-                socket::Presence::Dead => fs::remove_file(path).map_err(failed("remove", path))?,
-                socket::Presence::Absent => (),
-            }
-        }
-        Ok(_) => return Err(occupied()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-        Err(error) => return Err(failed("look at", path)(error)),
-    }
-    // bind(2) makes the socket with what the mask leaves, and it listens before its mode can be changed.
-    let mask = umask(Mode::from_bits_truncate(0o177));
-    let listener = socket::listen(path);
-    umask(mask);
-    let listener = listener.map_err(failed("listen on", path))?;
-    let set = listener.set_nonblocking(true);
-    set.map_err(failed("listen on", path))?;
-    Ok(listener)
 }
 
 fn within(
@@ -286,9 +174,10 @@ fn within(
         }
         let endpoint = take_events(supervisor).await?;
         let notify = Notify::ready();
-        tokio::spawn(recovery::run(Arc::clone(supervisor), plan));
+        let service = Service::new(Arc::clone(supervisor));
+        tokio::spawn(recover(service.clone(), Arc::clone(supervisor), plan));
         let (stop, stopped) = oneshot::channel();
-        let mut server = tokio::spawn(serve_cri(Arc::clone(supervisor), cri, stopped));
+        let mut server = tokio::spawn(serve_cri(service, cri, stopped));
         log::info!(
             version = env!("CARGO_PKG_VERSION"),
             pid = std::process::id(),
@@ -322,7 +211,7 @@ async fn take_events(supervisor: &Arc<Supervisor>) -> Result<Endpoint, ServeErro
     let (sink, events) = mpsc::channel(intake::QUEUE);
     tokio::spawn(intake::run(Arc::clone(supervisor), events));
     let endpoint = events::serve(path, sink).await;
-    endpoint.map_err(failed("listen on", path))
+    Ok(endpoint.map_err(claim::failed("listen on", path))?)
 }
 
 fn outcome(
@@ -334,12 +223,17 @@ fn outcome(
     }
 }
 
+/// Recovers everything, and last of all the image store.
+async fn recover(service: Service, supervisor: Arc<Supervisor>, plan: recovery::Plan) {
+    recovery::run(supervisor, plan).await;
+    service.collect_leftovers().await;
+}
+
 async fn serve_cri(
-    supervisor: Arc<Supervisor>,
+    service: Service,
     listener: tokio::net::UnixListener,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = Service::new(supervisor);
     let runtime = RuntimeServiceServer::new(service.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);

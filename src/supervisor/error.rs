@@ -41,9 +41,6 @@ pub enum Error {
     /// The image store.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// No OCI spec can be made of the request.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,9 +84,6 @@ impl Error {
             Self::Unsupported(_) => Code::Unimplemented,
             Self::WrongState { .. } => Code::FailedPrecondition,
             Self::Image(error) => image_code(error),
-            Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
-            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
-            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
                 Code::ResourceExhausted
             }

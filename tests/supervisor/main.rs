@@ -19,4 +19,5 @@ mod load;
 mod logs;
 mod pods;
 mod restart;
+mod surface;
 mod trouble;

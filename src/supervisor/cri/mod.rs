@@ -17,6 +17,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::RwLock;
 use tonic::{Code, Response, Status};
 
 use super::context::Supervisor;
@@ -33,6 +34,8 @@ const MAX_MESSAGE: usize = 4096;
 pub struct Service {
     supervisor: Arc<Supervisor>,
     layers: Arc<stats::WritableLayers>,
+    /// Read while a container is made, written while an image is forgotten.
+    making: Arc<RwLock<()>>,
 }
 
 impl Service {
@@ -42,6 +45,7 @@ impl Service {
         Self {
             supervisor,
             layers: Arc::default(),
+            making: Arc::default(),
         }
     }
 

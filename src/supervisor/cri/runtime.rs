@@ -145,6 +145,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         command("CreateContainer", LONG, async move {
             let pod = service.pod(&request.pod_sandbox_id)?;
             request.pod_sandbox_id = pod.id().to_string();
+            let _no_image_goes = service.making.read().await;
             let id = container::create(&service.supervisor, request).await?;
             Ok(cri::CreateContainerResponse {
                 container_id: id.to_string(),

@@ -1,25 +1,22 @@
 //! ContainerStats and its like: from the cgroup files by the process's identity, never from a shim; the writable
 //! layer by counting its files. All of it blocks and so runs beside the runtime's thread.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod layers;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::layers::Layer;
+pub use self::layers::WritableLayers;
 use super::{Service, convert};
 use crate::api::cri;
 use crate::cgroup::{Cgroup, Metrics, Roots};
 use crate::supervisor::error::Error;
 use crate::supervisor::store::{Container, Pod, blocking};
 use crate::sys::proc;
-use crate::types::{ContainerId, ProcessIdentity, Timestamp};
+use crate::types::{ProcessIdentity, Timestamp};
 
-/// How long a count of files is good: counting a large layer takes long.
-const LAYER_AGE: Duration = Duration::from_secs(15);
-/// More files than this are not counted; the layer's size is then not told.
-const MAX_FILES: usize = 200_000;
 /// What the kernel shows for no limit is the largest page-aligned number, or the largest number; nothing is near.
 const UNLIMITED: u64 = 1 << 60;
 
@@ -43,76 +40,6 @@ struct Sample {
     at: Timestamp,
     usage: Option<Usage>,
     layer: Option<Layer>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layer {
-    at: Timestamp,
-    bytes: u64,
-    inodes: u64,
-}
-
-/// The last count of each container's writable layer.
-#[derive(Debug, Default)]
-pub struct WritableLayers(Mutex<HashMap<ContainerId, (Instant, Option<Layer>)>>);
-
-impl WritableLayers {
-    fn of(&self, id: &ContainerId, upper: &Path) -> Option<Layer> {
-        let known = |layers: &Self| {
-            let counted = layers.0.lock().unwrap_or_else(PoisonError::into_inner);
-            counted.get(id).copied()
-        };
-        if let Some((when, layer)) = known(self)
-            && when.elapsed() < LAYER_AGE
-        {
-            return layer;
-        }
-        let layer = count(upper);
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.insert(id.clone(), (Instant::now(), layer));
-        layer
-    }
-
-    fn forget_all_but(&self, ids: &HashSet<ContainerId>) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.retain(|id, _| ids.contains(id));
-    }
-}
-
-/// The size of a tree on its file system; a file with several names counts once, and what goes meanwhile not at all.
-fn count(top: &Path) -> Option<Layer> {
-    let mut layer = Layer {
-        at: Timestamp::now(),
-        bytes: 0,
-        inodes: 0,
-    };
-    let mut linked = HashSet::new();
-    let mut directories = vec![top.to_owned()];
-    let mut files = 0_usize;
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory)
-            .ok()
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            files += 1;
-            if files > MAX_FILES {
-                return None;
-            }
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            } else if metadata.nlink() > 1 && !linked.insert((metadata.dev(), metadata.ino())) {
-                continue;
-            }
-            layer.bytes = layer.bytes.saturating_add(metadata.blocks() * 512);
-            layer.inodes += 1;
-        }
-    }
-    Some(layer)
 }
 
 /// What the cgroup of `process` says; `None` where it has ended, or is another's by now.
@@ -357,33 +284,7 @@ fn interface(line: &str) -> Option<cri::NetworkInterfaceUsage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::file::scratch::Scratch;
     use crate::types::Pid;
-
-    #[test]
-    fn a_layer_counts_a_file_with_two_names_once() {
-        let scratch = Scratch::new();
-        scratch.write("a/b/one", vec![b'x'; 100_000]);
-        let first = count(scratch.path()).unwrap();
-        assert_eq!(first.inodes, 3);
-        assert!(first.bytes >= 100_000);
-        let file = scratch.path().join("a/b/one");
-        fs::hard_link(&file, scratch.path().join("two")).unwrap();
-        let second = count(scratch.path()).unwrap();
-        assert_eq!((second.bytes, second.inodes), (first.bytes, 3));
-        assert_eq!(count(Path::new("/no/such/layer")).unwrap().inodes, 0);
-    }
-
-    #[test]
-    fn a_count_is_good_for_a_while_and_forgotten_with_its_container() {
-        let scratch = Scratch::new();
-        let (layers, id) = (WritableLayers::default(), ContainerId::new("c1").unwrap());
-        assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 0);
-        scratch.write("one", "x");
-        assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 0);
-        layers.forget_all_but(&HashSet::new());
-        assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 1);
-    }
 
     #[test]
     fn a_pid_that_became_anothers_has_no_usage() {

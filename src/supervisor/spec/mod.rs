@@ -96,6 +96,8 @@ pub struct Inputs<'a> {
     pub volumes: &'a [Volume],
     /// The pod's control group, absolute; the container's is below it, named by its id.
     pub cgroup_parent: &'a str,
+    /// Where seccomp profiles with relative names are.
+    pub seccomp_root: &'a Path,
     /// The machine.
     pub host: &'a HostFacts,
 }
@@ -133,7 +135,12 @@ pub fn container(inputs: &Inputs<'_>) -> Result<Spec, SpecError> {
     let process = first_process(inputs, context, privilege, limits)?;
     let capabilities = process.capabilities().as_ref();
     let bounding = capabilities.and_then(|sets| sets.bounding().clone());
-    let seccomp = seccomp::seccomp(context, privilege, &bounding.unwrap_or_default())?;
+    let seccomp = seccomp::seccomp(
+        context,
+        privilege,
+        &bounding.unwrap_or_default(),
+        inputs.seccomp_root,
+    )?;
     let [masked_paths, readonly_paths] = paths(context, privilege)?;
 
     let mut linux = Linux::default();

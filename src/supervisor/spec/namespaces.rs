@@ -7,6 +7,8 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType as Kind, Spec};
 use super::checks::enumeration;
 use super::{CgroupVersion, Inputs, Privilege, SpecError};
 use crate::api::cri::{self, NamespaceMode};
+use crate::supervisor::pod::namespaces::{PidScope, Plan, Scope};
+use crate::sys::namespace;
 use crate::types::Pid;
 
 const FIELD: &str = "linux.security_context.namespace_options";
@@ -44,6 +46,28 @@ pub struct PodNamespaces {
     pub pid: PodPid,
 }
 
+impl PodNamespaces {
+    /// The namespaces of a pod that was made by `plan` in `state`, its directory below STATE.
+    #[must_use]
+    pub fn of(plan: &Plan, state: &Path) -> Self {
+        let one = |scope, kind: namespace::Kind| match scope {
+            Scope::Node => PodNamespace::Host,
+            Scope::Pod => PodNamespace::Pinned(state.join(kind.name())),
+        };
+        Self {
+            network: one(plan.network, namespace::Kind::Net),
+            ipc: one(plan.ipc, namespace::Kind::Ipc),
+            // The host's name is the network's: a pod on the host's network has both.
+            uts: one(plan.network, namespace::Kind::Uts),
+            pid: match plan.pid {
+                PidScope::Node => PodPid::Host,
+                PidScope::Pod => PodPid::Shared(state.join(namespace::Kind::Pid.name())),
+                PidScope::Container => PodPid::PerContainer,
+            },
+        }
+    }
+}
+
 /// Whose IPC namespace a container is in, and so which /dev/shm it sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ipc {
@@ -59,7 +83,7 @@ pub(super) struct Chosen {
     pub(super) ipc: Ipc,
 }
 
-fn namespace(kind: Kind, path: Option<&Path>) -> LinuxNamespace {
+fn entry(kind: Kind, path: Option<&Path>) -> LinuxNamespace {
     let mut namespace = LinuxNamespace::default();
     namespace
         .set_typ(kind)
@@ -75,9 +99,9 @@ fn chosen(
     pod: &PodNamespace,
 ) -> Result<Option<LinuxNamespace>, SpecError> {
     match (mode, pod) {
-        (NamespaceMode::Pod, PodNamespace::Pinned(path)) => Ok(Some(namespace(kind, Some(path)))),
+        (NamespaceMode::Pod, PodNamespace::Pinned(path)) => Ok(Some(entry(kind, Some(path)))),
         (NamespaceMode::Pod, PodNamespace::Host) | (NamespaceMode::Node, _) => Ok(None),
-        (NamespaceMode::Container, _) => Ok(Some(namespace(kind, None))),
+        (NamespaceMode::Container, _) => Ok(Some(entry(kind, None))),
         (NamespaceMode::Target, _) => Err(SpecError::invalid(
             format!("{FIELD}.{field}"),
             "TARGET is for the pid namespace only",
@@ -87,15 +111,15 @@ fn chosen(
 
 fn pid(mode: NamespaceMode, inputs: &Inputs<'_>) -> Result<Option<LinuxNamespace>, SpecError> {
     match (mode, &inputs.namespaces.pid) {
-        (NamespaceMode::Pod, PodPid::Shared(path)) => Ok(Some(namespace(Kind::Pid, Some(path)))),
+        (NamespaceMode::Pod, PodPid::Shared(path)) => Ok(Some(entry(Kind::Pid, Some(path)))),
         (NamespaceMode::Pod, PodPid::Host) | (NamespaceMode::Node, _) => Ok(None),
         (NamespaceMode::Pod, PodPid::PerContainer) => Err(SpecError::invalid(
             format!("{FIELD}.pid"),
             "POD, but the pod was made with a pid namespace for each container",
         )),
-        (NamespaceMode::Container, _) => Ok(Some(namespace(Kind::Pid, None))),
+        (NamespaceMode::Container, _) => Ok(Some(entry(Kind::Pid, None))),
         (NamespaceMode::Target, _) => match inputs.target {
-            Some(pid) => Ok(Some(namespace(Kind::Pid, Some(&of_process(pid))))),
+            Some(pid) => Ok(Some(entry(Kind::Pid, Some(&of_process(pid))))),
             None => Err(SpecError::invalid(
                 format!("{FIELD}.target_id"),
                 "no running container of the pod",
@@ -191,15 +215,15 @@ pub(super) fn choose(
 ) -> Result<Chosen, SpecError> {
     let pod = inputs.namespaces;
     let [network, ipc, pid_mode] = modes(asked, &pod.pid)?;
-    let mut namespaces = vec![namespace(Kind::Mount, None)];
+    let mut namespaces = vec![entry(Kind::Mount, None)];
     namespaces.extend(pid(pid_mode, inputs)?);
     namespaces.extend(chosen(Kind::Network, "network", network, &pod.network)?);
     namespaces.extend(chosen(Kind::Ipc, "ipc", ipc, &pod.ipc)?);
     if let PodNamespace::Pinned(path) = &pod.uts {
-        namespaces.push(namespace(Kind::Uts, Some(path)));
+        namespaces.push(entry(Kind::Uts, Some(path)));
     }
     if inputs.host.cgroups == CgroupVersion::V2 && privilege == Privilege::Confined {
-        namespaces.push(namespace(Kind::Cgroup, None));
+        namespaces.push(entry(Kind::Cgroup, None));
     }
     let ipc = match (ipc, &pod.ipc) {
         (NamespaceMode::Container, _) => Ipc::Own,

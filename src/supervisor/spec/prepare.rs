@@ -192,7 +192,7 @@ mod tests {
         let missing = scratch.path().join("a/b");
         assert_eq!(
             prepare_mounts(&config(mount(&missing))).unwrap(),
-            [missing.clone()]
+            std::slice::from_ref(&missing)
         );
         assert!(missing.is_dir());
         let link = scratch.path().join("link");

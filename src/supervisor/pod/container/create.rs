@@ -166,6 +166,7 @@ async fn spec(
             mounts: &spec::prepare_mounts(&meta.config)?,
             volumes: &spec::prepare_volumes(&image.config, &meta.config, &layers, &volumes)?,
             cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, asked),
+            seccomp_root: &supervisor.config.seccomp_profile_root,
             host: &supervisor.host,
         })?;
         serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))

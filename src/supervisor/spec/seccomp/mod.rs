@@ -98,6 +98,7 @@ pub(super) fn seccomp(
     context: &cri::LinuxContainerSecurityContext,
     privilege: Privilege,
     capabilities: &HashSet<Capability>,
+    root: &Path,
 ) -> Result<Option<LinuxSeccomp>, SpecError> {
     let field = "linux.security_context.seccomp";
     let old_field = "linux.security_context.seccomp_profile_path";
@@ -118,7 +119,13 @@ pub(super) fn seccomp(
                 Some(_) => format!("{field}.localhost_ref"),
                 None => old_field.to_owned(),
             };
-            let path = absolute(&field, &path)?;
+            // CRI wants an absolute path; a relative one is of `root`, and stays below it.
+            let path = if path.starts_with('/') {
+                absolute(&field, &path)?
+            } else {
+                let below = absolute(&field, &format!("/{path}"))?;
+                root.join(below.strip_prefix("/").unwrap_or(&below))
+            };
             read(&field, &path).map(Some)
         }
     }
@@ -165,7 +172,12 @@ mod tests {
     }
 
     fn filter(context: &Context) -> Result<Option<LinuxSeccomp>, SpecError> {
-        seccomp(context, Privilege::Confined, &HashSet::new())
+        seccomp(
+            context,
+            Privilege::Confined,
+            &HashSet::new(),
+            Path::new("/no/such/root"),
+        )
     }
 
     fn field(context: &Context) -> String {
@@ -196,7 +208,12 @@ mod tests {
             seccomp: new(ProfileType::RuntimeDefault, ""),
             ..Context::default()
         };
-        let privileged = seccomp(&context, Privilege::Privileged, &HashSet::new());
+        let privileged = seccomp(
+            &context,
+            Privilege::Privileged,
+            &HashSet::new(),
+            Path::new("/"),
+        );
         assert_eq!(privileged.unwrap(), None);
     }
 
@@ -230,7 +247,18 @@ mod tests {
             seccomp_profile_path: format!("localhost/{}/good.json", scratch.path().display()),
             ..Context::default()
         };
-        assert_eq!(filter(&old).unwrap(), Some(good));
+        assert_eq!(filter(&old).unwrap(), Some(good.clone()));
+        let relative = Context {
+            seccomp: new(ProfileType::Localhost, "../good.json"),
+            ..Context::default()
+        };
+        let found = seccomp(
+            &relative,
+            Privilege::Confined,
+            &HashSet::new(),
+            scratch.path(),
+        );
+        assert_eq!(found.unwrap(), Some(good));
     }
 
     #[test]
