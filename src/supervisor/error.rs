@@ -28,6 +28,9 @@ pub enum Error {
     /// A field or call that is not supported.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// No specification can be made of the configuration.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The container or pod is in no state for that.
     #[error("{subject} is {state}, {needed}")]
     WrongState {
@@ -81,7 +84,9 @@ impl Error {
                 Code::InvalidArgument
             }
             Self::NameTaken(_) => Code::AlreadyExists,
-            Self::Unsupported(_) => Code::Unimplemented,
+            Self::Spec(SpecError::Invalid { .. }) => Code::InvalidArgument,
+            Self::Unsupported(_) | Self::Spec(SpecError::Unsupported { .. }) => Code::Unimplemented,
+            Self::Spec(SpecError::Io { .. }) => Code::Internal,
             Self::WrongState { .. } => Code::FailedPrecondition,
             Self::Image(error) => image_code(error),
             Self::Store(error) if error.source.kind() == std::io::ErrorKind::StorageFull => {
