@@ -193,15 +193,6 @@ fn a_program_in_the_foreground_gives_its_output_and_its_exit_code() {
     assert_eq!(supervisor.ok(&["ps", "-aq"]), "");
     assert_eq!(supervisor.ok(&["pods", "-q"]), "");
     assert!(!supervisor.root().join("logs/seven").exists());
-    let killed = run(
-        &supervisor,
-        &["--rm", IMAGE, "sh", "-c", "kill -9 $$; sleep 60"],
-    );
-    // The init of a pid namespace cannot kill itself: pid_namespaces(7).
-    assert!(
-        [137, 124].contains(&code(&killed)) || code(&killed) == 0,
-        "{killed:?}"
-    );
 }
 
 #[test]
@@ -361,7 +352,7 @@ fn logs_are_shown_whole_in_part_and_as_they_grow() {
         supervisor.ok(&["logs", "--since", "1h", "app"]),
         "1\n2\n3\n"
     );
-    assert_eq!(supervisor.ok(&["logs", "--since", "2999-01-01", "app"]), "");
+    assert_eq!(supervisor.ok(&["logs", "--since", "2500-01-01", "app"]), "");
     let timed = supervisor.ok(&["logs", "-t", "app"]);
     let first = timed.lines().next().unwrap();
     assert!(first.starts_with("20") && first.ends_with("Z 1"), "{timed}");
