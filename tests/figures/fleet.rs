@@ -59,20 +59,20 @@ impl Fleet {
             containers,
         }
     }
+}
 
-    /// The pid of a container's shim: whose command line has its id.
-    pub fn shim_of(&self, container: &str) -> i32 {
-        let mut found = std::fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| {
-                let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let words = String::from_utf8_lossy(&words).into_owned();
-                words.contains("containerd-shim-outlive-v2") && words.contains(container)
-            });
-        found.next().expect("a shim")
-    }
+/// The pid of a container's shim: whose command line has its id.
+pub fn shim_of(container: &str) -> i32 {
+    let mut found = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words).into_owned();
+            words.contains("containerd-shim-outlive-v2") && words.contains(container)
+        });
+    found.next().expect("a shim")
 }
 
 async fn run_all(supervisor: &Supervisor, pod: &str) -> Vec<String> {

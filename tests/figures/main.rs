@@ -14,6 +14,7 @@
 mod support;
 
 mod calls;
+mod files;
 mod fleet;
 mod memory;
 mod restarts;

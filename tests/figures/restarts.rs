@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use outlive::api::cri;
 
-use crate::fleet::{Fleet, alone, is_release, program, size};
+use crate::fleet::{Fleet, alone, is_release, program, shim_of, size};
 use crate::support::poll;
 use crate::support::supervisor::Supervisor;
 use crate::usage::load;
@@ -64,18 +64,19 @@ fn restart(supervisor: &mut Supervisor, silent: u64) -> Start {
     supervisor.kill9();
     let began = Instant::now();
     supervisor.spawn();
-    Start {
-        listed: time(
-            began,
-            || supervisor.wait(running(supervisor)),
-            |count| *count == size(),
-        ),
-        asked: time(
-            began,
-            || supervisor.wait(recovering(supervisor)),
-            |count| *count <= silent,
-        ),
-    }
+    let listed = time(
+        began,
+        || supervisor.wait(running(supervisor)),
+        |count| *count == size(),
+    );
+    let asked = time(
+        began,
+        || supervisor.wait(recovering(supervisor)),
+        |count| *count <= silent,
+    );
+    // The shims said so too.
+    assert_eq!(supervisor.wait(running(supervisor)).unwrap(), size());
+    Start { listed, asked }
 }
 
 fn restarts(fleet: &mut Fleet, silent: u64) {
@@ -105,7 +106,7 @@ fn a_hundred_containers_are_running_again_within_half_a_second() {
     let mut fleet = Fleet::start();
     println!("supervisor {}, {} containers", program().display(), size());
     restarts(&mut fleet, 0);
-    let shim = Pid::from_raw(fleet.shim_of(&fleet.containers[size() / 2]));
+    let shim = Pid::from_raw(shim_of(&fleet.containers[size() / 2]));
     kill(shim, Signal::SIGSTOP).unwrap();
     restarts(&mut fleet, 1);
     kill(shim, Signal::SIGCONT).unwrap();
