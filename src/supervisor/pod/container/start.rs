@@ -119,7 +119,7 @@ async fn run(
     let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
     tokio::spawn(async move {
         match waiting.await {
-            Ok(answer) => exits::follow(&supervisor, &container, answer).await,
+            Ok(answer) => Box::pin(exits::follow(&supervisor, &container, answer)).await,
             // A panic of the task that waits: ask again.
             Err(_) => exits::monitor(&supervisor, &container),
         }
