@@ -57,6 +57,7 @@ pub async fn run(supervisor: Arc<Supervisor>, plan: Plan) {
     pods::undo(&supervisor, &plan.pods).await;
     crash::point("recover.orphans");
     orphans::remove(&supervisor, plan.orphans).await;
+    log::info!(milliseconds = plan.began.elapsed().as_millis(); "the recovery has ended");
 }
 
 /// Lets a container's commands through when it is dropped, however its recovery ends.
