@@ -53,13 +53,8 @@ impl Ground {
 
     /// The next supervisor has `point` armed: a name, or what the crate `fail` understands.
     pub fn arm(&mut self, point: &str) {
-        let point = if point.contains('=') {
-            point.to_owned()
-        } else {
-            format!("{point}=return")
-        };
         self.supervisor.kill9();
-        self.supervisor.options().failpoints = Some(point);
+        self.supervisor.options().failpoints = Some(armed(point));
         self.supervisor.restart();
         self.settled();
     }
@@ -95,7 +90,7 @@ impl Ground {
 
     /// A start that dies at `point`.
     pub fn crash_again(&mut self, point: &str) {
-        self.supervisor.options().failpoints = Some(format!("{point}=return"));
+        self.supervisor.options().failpoints = Some(armed(point));
         self.supervisor.spawn();
         self.crashed();
     }
@@ -176,6 +171,14 @@ impl Ground {
         let first = found.next().map(|one| one.id);
         assert!(found.next().is_none(), "two are called {name}");
         first
+    }
+}
+
+fn armed(point: &str) -> String {
+    if point.contains('=') {
+        point.to_owned()
+    } else {
+        format!("{point}=return")
     }
 }
 

@@ -18,8 +18,10 @@ fn named(dir: &Path, found: &mut BTreeSet<String>) {
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"));
             for line in code {
-                let names = line.split("crash::point(\"").skip(1);
-                found.extend(names.map(|rest| rest.split('"').next().unwrap().to_owned()));
+                for kind in ["crash::point(\"", "crash::gate(\""] {
+                    let names = line.split(kind).skip(1);
+                    found.extend(names.map(|rest| rest.split('"').next().unwrap().to_owned()));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use outlive::api::cri::ContainerState;
 
 use crate::ground::{Ground, now, pid, remove, start};
+use crate::support::poll;
 
 /// Before the program runs: the container is as it was.
 const UNDONE: &[&str] = &[
@@ -60,6 +61,41 @@ fn a_start_that_was_cut_off_runs_the_program_or_can_be_done_again() {
             }
             other => panic!("{point}: {other:?}\n{}", ground.supervisor.log_tail()),
         }
+        remove(&ground.supervisor, &id).expect(point);
+        ground.nothing_else_is_left(point);
+    }
+    ground.nothing_was_lost();
+}
+
+#[test]
+fn a_program_that_ran_before_its_start_was_answered_has_ended_and_does_not_run_again() {
+    let mut ground = Ground::new();
+    for point in ["sent.Start", "start.started", "start.recorded"] {
+        let pod = ground.pod.clone();
+        let id = ground
+            .supervisor
+            .create(&pod, "victim", &["/bin/echo", "ran"]);
+        let log = ground.supervisor.log_of("victim");
+        drop(std::fs::remove_file(&log));
+        let before = now();
+        ground.crash(point, |supervisor| start(supervisor, &id));
+        poll::until("the program ends", || {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if text.contains("ran") {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        });
+        let after = now();
+        ground.recover();
+        let ended = ground
+            .supervisor
+            .until_state(&id, ContainerState::ContainerExited);
+        assert_eq!(ended.exit_code, 0, "{point}: {ended:?}");
+        let times = [before, ended.started_at, ended.finished_at];
+        assert!(times.is_sorted(), "{point}: {times:?}");
+        assert!(ended.started_at <= after, "{point}: {times:?} {after}");
         remove(&ground.supervisor, &id).expect(point);
         ground.nothing_else_is_left(point);
     }
