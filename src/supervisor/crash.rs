@@ -64,6 +64,7 @@ mod armed {
             None => {}
             Some(None) => die(name),
             Some(Some(path)) => {
+                log::warn!(point = name; "held up");
                 while Path::new(&path).exists() {
                     tokio::time::sleep(LOOK).await;
                 }

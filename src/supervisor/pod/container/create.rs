@@ -62,7 +62,7 @@ pub async fn create(
     };
     let target = check_target(supervisor, &meta)?;
     let spec = spec(supervisor, &pod, &meta, image, target).await?;
-    crash::point("create.specified");
+    crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
         status: ContainerStatus::Created {
             created_at: meta.created_at,
@@ -75,6 +75,13 @@ pub async fn create(
             .unwrap_or_default(),
     };
     let dir = supervisor.store.layout().container(&id);
+    // Whoever stops or removes the pod finds the container, or the container finds that the pod is not ready any more.
+    let _working = pod.lock_work().await;
+    if let Err(error) = ready(&pod) {
+        let new = on_its_way(&dir, &id);
+        store::blocking("remove", new.clone(), move || remove_all(&new)).await?;
+        return Err(error);
+    }
     commit(&dir, &meta, &checkpoint, spec).await?;
     crash::point("create.committed");
     let container = Container::new(
@@ -222,6 +229,13 @@ fn log_path(
         ));
     }
     Ok(Some(path))
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Writes everything beside its place and moves it there: it is there whole, or not at all.
