@@ -12,10 +12,10 @@ OUTLIVE := $(TARGET_DIR)/release/outlive
 CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.service outlive.toml runtimeclass.yaml supervisor.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help build install uninstall check test test-long test-guest footprint demo clean
+.PHONY: help build install uninstall check test test-long test-guest footprint demo demo-containerd clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build the release binaries in target/release
 	@tests/setup/rust.sh
@@ -36,7 +36,8 @@ uninstall: ## remove what install put there
 check: ## formatting, clippy and documentation: warnings are errors
 	@tests/setup/rust.sh rustfmt clippy
 	cargo fmt --check
-	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --all-targets -- -D warnings
+	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --all-targets --features crash-points -- -D warnings
+	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --lib --bins -- -D warnings # as it is released
 	CLIPPY_CONF_DIR=shim-config cargo clippy --locked --test guest -- -D warnings # not among "all": test = false
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
@@ -46,19 +47,24 @@ test: build ## every test: with runc on containerd 1.6, 1.7 and 2.x, with crun, 
 test-long: build ## a gibibyte through each kind of output, and containerd away for a minute (root)
 	@tests/setup/packages.sh containerd runc busybox-static
 	@tests/setup/containerd.sh
-	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_VOLUME_MIB=1024 cargo test --locked --test task volume:: -- --nocapture --test-threads=1
-	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_LONG=1 cargo test --locked --test containerd away::
+	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_VOLUME_MIB=1024 cargo test --locked --features crash-points --test task volume:: -- --nocapture --test-threads=1
+	@OUTLIVE_SHIM=$(SHIM) OUTLIVE_LONG=1 cargo test --locked --features crash-points --test containerd away::
 
 test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
 	@tests/guest/test.sh $(SHIM) $(ARGS)
 
 footprint: build ## print the size of the binary and the memory of a resting shim (root)
 	@tests/setup/packages.sh containerd runc busybox-static
-	@OUTLIVE_SHIM=$(SHIM) cargo test --locked --quiet --test task footprint -- --nocapture
+	@OUTLIVE_SHIM=$(SHIM) cargo test --locked --features crash-points --quiet --test task footprint -- --nocapture
 
-demo: build ## kill -9 containerd under two containers, and see what is left of them (root)
+demo: build ## kill -9 the supervisor under three containers, and see what is left of them (root)
+	@tests/setup/packages.sh runc busybox-static
+	cargo build --locked --bin outlive
+	@OUTLIVE=$(OUTLIVE) OUTLIVE_NEXT=$(TARGET_DIR)/debug/outlive tests/demo/supervisor.sh
+
+demo-containerd: build ## kill -9 containerd under two containers, and see what is left of them (root)
 	@tests/setup/packages.sh containerd runc busybox-static
-	@OUTLIVE_SHIM_DIR=$(TARGET_DIR)/release tests/demo.sh
+	@OUTLIVE_SHIM_DIR=$(TARGET_DIR)/release tests/demo/containerd.sh
 
 clean: ## remove target/: binaries, downloads, the guest
 	cargo clean

@@ -1,7 +1,8 @@
 //! Outlive: containers outlive whoever manages them.
 //!
-//! One program so far: `containerd-shim-outlive-v2`, a runtime-v2 shim. containerd starts one beside each container (or
-//! pod), and it owns the container's life, its exit and its output until containerd deletes it.
+//! Two programs. `containerd-shim-outlive-v2` is a runtime-v2 shim: one beside each container owns the container's life,
+//! its exit and its output until its manager deletes it. `outlive serve` is such a manager, a thin one: it speaks CRI,
+//! starts shims, and rebuilds what it knows from disk and from the shims that live. containerd is another manager.
 //!
 //! # Layers
 //!
@@ -9,13 +10,16 @@
 //!
 //! ```text
 //! bin/                                           arguments in, reply out
-//! shim/                                          decides: actions, server, task actors
-//! oci/    cgroup/    logs/    bundle/    config/ mechanisms: one concern each
+//! shim/        supervisor/        cli/           decide: task actors; pods and recovery; the command line
+//! oci/  cgroup/  logs/  bundle/  config/  images/    mechanisms: one concern each
 //! sys/                                           one kernel object a file; the only unsafe code
-//! types/                                         vocabulary: no I/O, no async, no protobuf
+//! types/       api/                              vocabulary: no I/O, no async, no protobuf; CRI as generated
 //! ```
 //!
-//! # The two flows
+//! The shim runs beside every container and is counted in kilobytes: nothing of `supervisor`, `cli`, `images` or `api` is
+//! linked into it.
+//!
+//! # The two flows of the shim
 //!
 //! ```text
 //! a command goes down:
@@ -25,11 +29,20 @@
 //!
 //! a fact goes up:
 //!   kernel --> shim/reaper, cgroup/oom --> shim/task (actor) --> shim/exit (on disk)
-//!                                                    `--> lifecycle::step --> who waits --> shim/publisher --> containerd
+//!                                                    `--> lifecycle::step --> who waits --> shim/publisher --> manager
 //! ```
 //!
 //! They meet in the task's actor alone, so no lock is held over a call of the OCI runtime. What is on disk is announced
 //! after it is there, so a crash at any arrow leaves what the rest can be derived from.
+//!
+//! # The two flows of the supervisor
+//!
+//! ```text
+//! a command:  CRI --> supervisor/cri --> supervisor/pod --> shim_client --> shim
+//!                                             `--> store: disk, then memory --> events
+//! a fact:     shim --> exits, intake --> store: disk, then memory --> events
+//! a start:    disk --> recovery::scan --> load --> ask the shims --> classify --> reconcile --> store
+//! ```
 //!
 //! # Where to go
 //!
@@ -37,6 +50,9 @@
 //! - An exit or event is wrong: [`shim::reaper`], [`shim::task::facts`], [`shim::publisher`].
 //! - Output is wrong: [`shim::stdio`] (what is connected to what), [`logs`] (how bytes move).
 //! - The OCI runtime is called wrongly: [`oci::command`], [`oci::driver`], [`config::shim`].
+//! - A container is not what it should be after a restart: [`supervisor::recovery`], its table in `classify`.
+//! - A CRI call behaves wrongly: [`supervisor::cri`] (what it means), [`supervisor::pod`] (what it does).
+//! - A container sees or may do the wrong things: [`supervisor::spec`]; it has no network: [`supervisor::network`].
 //! - containerd does not take the shim: [`shim::start`], [`shim::bootstrap`], [`shim::delete`], [`shim::info`].
 
 pub mod api;

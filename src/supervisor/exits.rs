@@ -29,6 +29,8 @@ use crate::types::{ExitRecord, ExitStatus, Pid, Signal, Timestamp};
 const CLEAN_AGAIN: Duration = Duration::from_millis(200);
 /// How often cleaning up is attempted; what is left then is done by the next start of the supervisor.
 const CLEAN_TRIES: u32 = 8;
+/// How long after a container's end another shim's OOM event may come.
+const OOM_NOTICE: Duration = Duration::from_millis(300);
 /// How long the end of a task that was killed to be deleted may take to become known.
 const AFTER_KILL: Duration = Duration::from_secs(10);
 
@@ -186,12 +188,21 @@ async fn told(
     container: &Arc<Container>,
     record: ExitRecord,
 ) -> Ended {
+    let entry = journal(supervisor, container).await;
+    if matches!(entry, Ok(None)) && record.status == ExitStatus::KILLED {
+        // Another shim, which tells of an OOM kill by an event alone: it may come after the exit.
+        let mut waited = Duration::ZERO;
+        while waited < OOM_NOTICE && !container.was_oom_killed() {
+            tokio::time::sleep(OOM_NOTICE / 10).await;
+            waited += OOM_NOTICE / 10;
+        }
+    }
     let oom = if container.was_oom_killed() {
         ExitCause::OomKilled
     } else {
         ExitCause::Exited
     };
-    match journal(supervisor, container).await {
+    match entry {
         Ok(Some(entry)) if entry.identity.pid == record.pid => Ended {
             cause: if entry.oom_killed {
                 ExitCause::OomKilled

@@ -49,6 +49,10 @@ async fn handle(supervisor: &Arc<Supervisor>, event: Event) {
         Event::Resumed { container } => activity(supervisor, &container, Activity::Running).await,
         Event::Oom { container } => {
             log::info!(container = container.as_str(); "a process was killed for want of memory");
+            // Our shim's journal says so too; of another shim's nothing else does.
+            if let Ok(container) = supervisor.store.container(container.as_str()) {
+                container.set_oom_killed();
+            }
         }
         // What the supervisor did itself, or of no meaning for it: an exec's end is waited for by who started it.
         Event::Create { .. }

@@ -12,7 +12,7 @@ shim=$1
 shift
 cd "$repo"
 # shellcheck disable=SC2086  # options, one word each
-build() { cargo test --quiet --locked --no-run ${GUEST_TESTS:---lib --test guest --test task --test mounts} "$@"; }
+build() { cargo test --quiet --locked --features crash-points --no-run ${GUEST_TESTS:---lib --test guest --test task --test mounts} "$@"; }
 build
 # cargo tells one JSON object a line; a test program is one built in the test profile.
 programs=$(build --message-format=json-render-diagnostics |

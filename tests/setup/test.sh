@@ -26,12 +26,15 @@ log=target/test.log
 run() {
     case $1 in
     # The packages of every part, and the containerds.
-    setup) tests/setup/packages.sh containerd runc crun busybox-static e2fsprogs iproute2 iptables util-linux &&
+    setup) tests/setup/packages.sh containerd runc crun busybox-static containernetworking-plugins \
+        e2fsprogs iproute2 iptables util-linux &&
         tests/setup/containerd.sh ;;
     config) tests/setup/check-config.sh ;;
-    cargo) OUTLIVE_SHIM=$shim cargo test --locked --no-fail-fast ;;
+    cargo) OUTLIVE_SHIM=$shim \
+        cargo test --locked --features crash-points --no-fail-fast ;;
     crun) OUTLIVE_SHIM=$shim OUTLIVE_OCI_RUNTIME=crun \
-        tests/setup/crun.sh cargo test --locked --no-fail-fast --test containerd v1_6:: ;;
+        tests/setup/crun.sh cargo test --locked --features crash-points --no-fail-fast \
+        --test containerd v1_6:: ;;
     guest) tests/guest/test.sh "$shim" ;;
     *)
         echo "no part $1"

@@ -78,3 +78,28 @@ fn a_container_under_the_go_shim_survives_the_supervisor() {
         );
     }
 }
+
+#[test]
+fn an_out_of_memory_kill_under_the_go_shim_is_named() {
+    let (supervisor, pod) = with_go_shim();
+    let mut config = supervisor.container_config("c", &["/bin/sh", "-c", "tail /dev/zero"]);
+    config.linux.as_mut().unwrap().resources = Some(cri::LinuxContainerResources {
+        memory_limit_in_bytes: 16 << 20,
+        ..Default::default()
+    });
+    let (mut runtime, _) = supervisor.client();
+    let answer = supervisor.wait(runtime.create_container(cri::CreateContainerRequest {
+        pod_sandbox_id: pod.clone(),
+        config: Some(config),
+        sandbox_config: Some(supervisor.pod_config("pod")),
+    }));
+    let id = supervisor.expect(answer).container_id;
+    supervisor.note(&id);
+    supervisor.start_container(&id);
+    let ended = supervisor.until_state(&id, ContainerState::ContainerExited);
+    assert_eq!(
+        (ended.exit_code, ended.reason.as_str()),
+        (137, "OOMKilled"),
+        "{ended:?}"
+    );
+}

@@ -11,7 +11,7 @@
 //! dry_run   all of it but the doing
 //! ```
 //!
-//! A daemon calls [`load`](fn@load), serves, and runs [`run`] beside that.
+//! A daemon calls [`load`](fn@load), serves, and runs [`run()`] beside that.
 
 pub mod ask;
 pub mod classify;

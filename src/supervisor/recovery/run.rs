@@ -1,9 +1,9 @@
 //! The start of the supervisor, beside the calls that it serves already: every container's shim is asked, every pod
 //! restored, and what belongs to nobody removed last.
 //!
-//! Each container is a task of its own. The bound is on those that work: one that takes longer than [`QUICK`] most
+//! Each container is a task of its own. The bound is on those that work: one that takes longer than `QUICK` most
 //! likely waits for its shim, and gives its turn to the next, so that no number of silent shims delays another container.
-//! After [`LIMIT`] its commands are let through, whatever it still waits for.
+//! After `LIMIT` its commands are let through, whatever it still waits for.
 
 use std::sync::Arc;
 use std::time::Duration;

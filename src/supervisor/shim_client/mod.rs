@@ -1,10 +1,10 @@
 //! Shims as the supervisor sees them: launched, connected to, called with a deadline.
 //!
-//! - [`launch`]: the program's actions `start` and `delete`.
-//! - [`connect`]: how a shim is found. [`line`]: one connection. [`call`]: the calls on it. [`task`]: what they share.
-//! - [`exec`]: a further process run to its end.
-//! - [`shim_log`]: what the shim itself logs. [`foreign`]: CRI logs of shims that do not write them.
-//! - [`events`]: what shims tell by themselves.
+//! - `launch`: the program's actions `start` and `delete`.
+//! - `connect`: how a shim is found. `line`: one connection. `call`: the calls on it. `task`: what they share.
+//! - `exec`: a further process run to its end.
+//! - `shim_log`: what the shim itself logs. `foreign`: CRI logs of shims that do not write them.
+//! - `events`: what shims tell by themselves.
 //!
 //! A connection that was closed is a shim that is gone: nothing on this side closes one. So an answer of
 //! [`ShimError::Gone`] stays: a new connection is a new [`ShimClient`].

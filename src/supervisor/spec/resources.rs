@@ -135,7 +135,7 @@ fn memory(
 /// The limits as OCI has them: what is 0 or empty is left out. `field` is where they are in the request, and what
 /// errors begin with. Its JSON is what the shim's Update takes.
 ///
-/// `oom_score_adj` is of the process, not of these: see [`oom_score_adj`].
+/// `oom_score_adj` is of the process, not of these: a function of its own checks it.
 ///
 /// # Errors
 /// The field that makes no sense, or that the machine cannot limit.
