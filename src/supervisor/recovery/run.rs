@@ -97,7 +97,7 @@ async fn work(supervisor: Arc<Supervisor>, loaded: Loaded) -> &'static str {
     let _task = loaded.container.lock_task().await;
     let question = retry::question(&supervisor, &loaded);
     let answer = question.ask(Instant::now() + ANSWER_LIMIT).await;
-    crash::point("recover.asked");
+    crash::gate("recover.asked").await;
     let is_unreachable = matches!(answer.reported, Reported::Unreachable(_));
     let verdict = reconcile(&supervisor, &loaded, answer).await;
     match verdict.status {
