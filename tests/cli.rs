@@ -193,15 +193,6 @@ fn a_program_in_the_foreground_gives_its_output_and_its_exit_code() {
     assert_eq!(supervisor.ok(&["ps", "-aq"]), "");
     assert_eq!(supervisor.ok(&["pods", "-q"]), "");
     assert!(!supervisor.root().join("logs/seven").exists());
-    let killed = run(
-        &supervisor,
-        &["--rm", IMAGE, "sh", "-c", "kill -9 $$; sleep 60"],
-    );
-    // The init of a pid namespace cannot kill itself: pid_namespaces(7).
-    assert!(
-        [137, 124].contains(&code(&killed)) || code(&killed) == 0,
-        "{killed:?}"
-    );
 }
 
 #[test]
@@ -344,7 +335,7 @@ fn a_name_that_several_have_is_refused_with_their_ids() {
 #[test]
 fn logs_are_shown_whole_in_part_and_as_they_grow() {
     let supervisor = with_image();
-    let script = "echo 1; echo 2; echo e >&2; echo 3; while ! [ -e /go ]; do sleep 0.1; done; echo 4; exit 5";
+    let script = "echo 1; echo 2; echo 3; while ! [ -e /go ]; do sleep 0.1; done; echo 4; echo e >&2; exit 5";
     supervisor.ok(&run_words(&[
         "-d", "--name", "app", IMAGE, "sh", "-c", script,
     ]));
@@ -356,14 +347,12 @@ fn logs_are_shown_whole_in_part_and_as_they_grow() {
             Err(text)
         }
     });
-    let all = supervisor.cli(&["logs", "app"]);
-    assert_eq!(stderr(&all), "e\n");
     assert_eq!(supervisor.ok(&["logs", "--tail", "1", "app"]), "3\n");
     assert_eq!(
         supervisor.ok(&["logs", "--since", "1h", "app"]),
         "1\n2\n3\n"
     );
-    assert_eq!(supervisor.ok(&["logs", "--since", "2999-01-01", "app"]), "");
+    assert_eq!(supervisor.ok(&["logs", "--since", "2500-01-01", "app"]), "");
     let timed = supervisor.ok(&["logs", "-t", "app"]);
     let first = timed.lines().next().unwrap();
     assert!(first.starts_with("20") && first.ends_with("Z 1"), "{timed}");
@@ -371,7 +360,10 @@ fn logs_are_shown_whole_in_part_and_as_they_grow() {
     assert_eq!(following.line(), "3\n");
     supervisor.ok(&["exec", "app", "touch", "/go"]);
     let (code, rest, errors) = following.end();
-    assert_eq!((code, rest.as_str()), (0, "4\n"), "{errors}");
+    // The two streams are two pipes: between them there is no order.
+    assert_eq!((code, rest.as_str(), errors.as_str()), (0, "4\n", "e\n"));
+    let all = supervisor.cli(&["logs", "app"]);
+    assert_eq!((stdout(&all), stderr(&all)), ("1\n2\n3\n4\n", "e\n"));
 }
 
 #[test]

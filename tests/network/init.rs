@@ -12,7 +12,7 @@ use outlive::sys::namespace::Kind;
 use outlive::sys::proc;
 
 use crate::place::*;
-use crate::poll;
+use crate::support::poll;
 
 #[test]
 fn the_init_of_a_shared_pid_namespace_reaps_sees_nothing_and_ends_with_the_pod() {

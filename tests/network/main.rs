@@ -17,6 +17,7 @@ mod init;
 mod life;
 mod place;
 mod plugins;
-#[path = "../support/poll.rs"]
-mod poll;
 mod restart;
+mod served;
+#[path = "../support/mod.rs"]
+mod support;

@@ -14,7 +14,7 @@ use outlive::sys::proc;
 use tonic::Code;
 
 use crate::place::*;
-use crate::poll;
+use crate::support::poll;
 
 #[test]
 fn two_pods_are_reached_by_address_and_by_port_and_leave_nothing_in_the_network() {

@@ -55,32 +55,11 @@ impl From<&Config> for Plugins {
     }
 }
 
-/// Checks what a pod wants of its network: what the protocol's types let through.
+/// Checks that plugins can be told of the pod.
 ///
 /// # Errors
 /// [`Error::Invalid`].
 pub fn check(config: &cri::PodSandboxConfig) -> Result<(), Error> {
-    for (index, mapping) in config.port_mappings.iter().enumerate() {
-        let field = |name: &str| format!("port_mappings[{index}].{name}");
-        for (name, port) in [
-            ("container_port", mapping.container_port),
-            ("host_port", mapping.host_port),
-        ] {
-            if !(0..=i32::from(u16::MAX)).contains(&port) {
-                return Err(Error::invalid(field(name), "0 to 65535"));
-            }
-        }
-        if mapping.host_port != 0 && mapping.container_port == 0 {
-            return Err(Error::invalid(field("container_port"), "is missing"));
-        }
-        if cri::Protocol::try_from(mapping.protocol).is_err() {
-            return Err(Error::invalid(field("protocol"), "is not known"));
-        }
-        let ip = mapping.host_ip.parse::<std::net::IpAddr>();
-        if !mapping.host_ip.is_empty() && ip.is_err() {
-            return Err(Error::invalid(field("host_ip"), "is no IP address"));
-        }
-    }
     let metadata = config.metadata.clone().unwrap_or_default();
     for (field, text) in [
         ("metadata.name", metadata.name),

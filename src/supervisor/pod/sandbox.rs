@@ -160,7 +160,6 @@ fn check(
     spec::check_sandbox(&config, &supervisor.host)?;
     let plan = Plan::of(&config)?;
     network::check(&config)?;
-    files::check(&config)?;
     if plan.network == Scope::Node {
         for (index, mapping) in config.port_mappings.iter().enumerate() {
             // kubelet names the ports of such pods, each mapped to itself.

@@ -9,7 +9,6 @@ use super::checks::{absolute, enumeration};
 use super::namespaces::Ipc;
 use super::{Inputs, Privilege, SpecError, Support};
 use crate::api::cri::{self, MountPropagation};
-use crate::supervisor::pod::namespaces::{Plan, SHM, Scope};
 
 /// The files of a pod that its containers see.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,22 +21,6 @@ pub struct PodFiles {
     pub hosts: Option<PathBuf>,
     /// For /dev/shm: the pod's, a tmpfs. A pod in the host's IPC namespace has none, it uses the host's.
     pub dev_shm: Option<PathBuf>,
-}
-
-impl PodFiles {
-    /// The files of a pod that was made by `plan`, in its directories below ROOT and STATE.
-    #[must_use]
-    pub fn of(plan: &Plan, root: &Path, state: &Path) -> Self {
-        Self {
-            resolv_conf: Some(root.join("resolv.conf")),
-            hostname: Some(root.join("hostname")),
-            hosts: Some(root.join("hosts")),
-            dev_shm: match plan.ipc {
-                Scope::Pod => Some(state.join(SHM)),
-                Scope::Node => None,
-            },
-        }
-    }
 }
 
 /// A directory that stands in for one that the image declares as a volume.

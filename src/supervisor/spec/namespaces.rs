@@ -7,8 +7,6 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType as Kind, Spec};
 use super::checks::enumeration;
 use super::{CgroupVersion, Inputs, Privilege, SpecError};
 use crate::api::cri::{self, NamespaceMode};
-use crate::supervisor::pod::namespaces::{PidScope, Plan, Scope};
-use crate::sys::namespace;
 use crate::types::Pid;
 
 const FIELD: &str = "linux.security_context.namespace_options";
@@ -44,28 +42,6 @@ pub struct PodNamespaces {
     pub uts: PodNamespace,
     /// Processes.
     pub pid: PodPid,
-}
-
-impl PodNamespaces {
-    /// The namespaces of a pod that was made by `plan` in `state`, its directory below STATE.
-    #[must_use]
-    pub fn of(plan: &Plan, state: &Path) -> Self {
-        let one = |scope, kind: namespace::Kind| match scope {
-            Scope::Node => PodNamespace::Host,
-            Scope::Pod => PodNamespace::Pinned(state.join(kind.name())),
-        };
-        Self {
-            network: one(plan.network, namespace::Kind::Net),
-            ipc: one(plan.ipc, namespace::Kind::Ipc),
-            // The host's name is the network's: a pod on the host's network has both.
-            uts: one(plan.network, namespace::Kind::Uts),
-            pid: match plan.pid {
-                PidScope::Node => PodPid::Host,
-                PidScope::Pod => PodPid::Shared(state.join(namespace::Kind::Pid.name())),
-                PidScope::Container => PodPid::PerContainer,
-            },
-        }
-    }
 }
 
 /// Whose IPC namespace a container is in, and so which /dev/shm it sees.

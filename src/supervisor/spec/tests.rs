@@ -406,31 +406,3 @@ fn a_named_apparmor_profile_needs_a_machine_that_has_it() {
     case.context().privileged = true;
     assert_eq!(case.json()["process"].get("apparmorProfile"), None);
 }
-
-#[test]
-fn a_pods_plan_tells_where_its_namespaces_and_files_are() {
-    use crate::supervisor::pod::namespaces::Plan;
-    let mut case = Case::new();
-    let root = Path::new("/root/pods/p");
-    let state = Path::new("/run/pod");
-    let plan = Plan::of(&case.pod).unwrap();
-    assert_eq!(PodNamespaces::of(&plan, state), case.namespaces);
-    let files = PodFiles::of(&plan, root, state);
-    assert_eq!(files.hosts.as_deref(), Some(&*root.join("hosts")));
-    assert_eq!(files.dev_shm.as_deref(), Some(Path::new("/run/pod/shm")));
-    let linux = case.pod.linux.as_mut().unwrap();
-    let context = linux.security_context.as_mut().unwrap();
-    context.namespace_options = Some(cri::NamespaceOption {
-        network: NamespaceMode::Node.into(),
-        pid: NamespaceMode::Container.into(),
-        ipc: NamespaceMode::Node.into(),
-        ..Default::default()
-    });
-    let plan = Plan::of(&case.pod).unwrap();
-    let found = PodNamespaces::of(&plan, state);
-    assert_eq!(found.network, PodNamespace::Host);
-    assert_eq!(found.uts, PodNamespace::Host);
-    assert_eq!(found.ipc, PodNamespace::Host);
-    assert_eq!(found.pid, PodPid::PerContainer);
-    assert_eq!(PodFiles::of(&plan, root, state).dev_shm, None);
-}

@@ -15,7 +15,7 @@
 //!     status.json               the checkpoint: super::status
 //!     network.json              what the CNI plugins answered             before the pod is ready
 //!     resolv.conf hostname hosts
-//!   pods/.gone-ID/
+//!   pods/.new-ID/ .gone-ID/     as with containers
 //! STATE/                        gone after a reboot                       /run/outlive
 //!   outlive.lock                held by the one supervisor (flock(2))
 //!   outlive.sock                CRI

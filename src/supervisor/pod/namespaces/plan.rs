@@ -7,8 +7,6 @@ use crate::api::cri;
 use crate::supervisor::error::Error;
 use crate::sys::namespace::Kind;
 
-/// The longest name that the kernel takes (uname(2), `__NEW_UTS_LEN`).
-const LONGEST_HOSTNAME: usize = 64;
 /// Whose a namespace is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -55,7 +53,7 @@ impl Plan {
     /// What `config` asks for. What it leaves out is the protocol's zero: everything the pod's, the pid namespace too.
     ///
     /// # Errors
-    /// [`Error::Invalid`] and [`Error::Unsupported`] with the field.
+    /// [`Error::Invalid`] with the field; [`crate::supervisor::spec::check_sandbox`] says more.
     pub fn of(config: &cri::PodSandboxConfig) -> Result<Self, Error> {
         let linux = config.linux.clone().unwrap_or_default();
         let security = linux.security_context.unwrap_or_default();
@@ -77,11 +75,6 @@ impl Plan {
                 return Err(Error::invalid(field("pid"), reason));
             }
         };
-        // The zero is POD here too, but an absent message means that nobody asked.
-        let users = options.userns_options.as_ref();
-        if users.is_some_and(|users| users.mode() != cri::NamespaceMode::Node) {
-            return Err(Error::Unsupported(field("userns_options.mode")));
-        }
         let (network, ipc) = (
             scope("network", options.network)?,
             scope("ipc", options.ipc)?,
@@ -96,7 +89,7 @@ impl Plan {
             network,
             ipc,
             pid,
-            hostname: hostname(&config.hostname, network)?,
+            hostname: hostname(&config.hostname, network),
             sysctls,
         })
     }
@@ -116,24 +109,9 @@ impl Plan {
 }
 
 /// The name to set; `None` leaves the host's, which a new namespace begins with.
-fn hostname(name: &str, network: Scope) -> Result<Option<String>, Error> {
-    let invalid = |reason: &str| Err(Error::invalid("hostname", reason));
-    if name.is_empty() {
-        return Ok(None);
-    }
-    if name.len() > LONGEST_HOSTNAME {
-        return invalid("is longer than 64 bytes");
-    }
-    // It goes into a file of one line too.
-    if name.contains(|character: char| character.is_control() || character.is_whitespace()) {
-        return invalid("has a space or control character");
-    }
-    if network == Scope::Node {
-        // containerd ignores it too, and kubelet sends the host's own: the host is not renamed.
-        log::debug!(hostname = name; "the pod is on the host's network and has the host's name");
-        return Ok(None);
-    }
-    Ok(Some(name.to_owned()))
+fn hostname(name: &str, network: Scope) -> Option<String> {
+    // The host is not renamed: containerd ignores the name there too, and kubelet sends the host's own.
+    (network == Scope::Pod && !name.is_empty()).then(|| name.to_owned())
 }
 
 /// The sysctls of the IPC namespace (ipc_namespaces(7)); and all below fs.mqueue.
@@ -237,7 +215,7 @@ mod tests {
         let field = |change: fn(&mut cri::NamespaceOption)| match Plan::of(&config(|_, options| {
             change(options)
         })) {
-            Err(Error::Invalid { field, .. } | Error::Unsupported(field)) => {
+            Err(Error::Invalid { field, .. }) => {
                 field.rsplit_once("options.").unwrap().1.to_owned()
             }
             other => panic!("{other:?}"),
@@ -246,10 +224,6 @@ mod tests {
         assert_eq!(field(|options| options.ipc = 3), "ipc");
         assert_eq!(field(|options| options.pid = 3), "pid");
         assert_eq!(field(|options| options.pid = 9), "pid");
-        let mode = |options: &mut cri::NamespaceOption| {
-            options.userns_options = Some(cri::UserNamespace::default());
-        };
-        assert_eq!(field(mode), "mode");
     }
 
     #[test]
@@ -288,12 +262,5 @@ mod tests {
             slashed.sysctls[0].path,
             Path::new("/proc/sys/net/ipv4/conf/eth0.1/forwarding")
         );
-    }
-
-    #[test]
-    fn a_host_name_is_one_word_of_at_most_64_bytes() {
-        for name in ["a b", "a\nb", &"x".repeat(65)] {
-            assert!(Plan::of(&config(|config, _| config.hostname = name.into())).is_err());
-        }
     }
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn cgroup_parent(config: &Config, pod: &PodMeta) -> String {
     match requested(&pod.config) {
         Some(parent) => parent.to_owned(),
-        None => own(config, &pod.id),
+        None => own(&config.cgroup_parent, &pod.id),
     }
 }
 
@@ -34,8 +34,8 @@ pub(super) fn requested(pod: &cri::PodSandboxConfig) -> Option<&str> {
     Some(linux.cgroup_parent.as_str()).filter(|parent| !parent.is_empty())
 }
 
-fn own(config: &Config, id: &ContainerId) -> String {
-    format!("{}/{id}", config.cgroup_parent.trim_end_matches('/'))
+fn own(parent: &str, id: &ContainerId) -> String {
+    format!("{}/{id}", parent.trim_end_matches('/'))
 }
 
 /// Removes the pod's own cgroup from every hierarchy. Blocks. None there is fine.
@@ -44,7 +44,7 @@ fn own(config: &Config, id: &ContainerId) -> String {
 /// What rmdir(2) answered; all hierarchies were tried.
 pub(super) fn remove(config: &Config, id: &ContainerId) -> Result<(), Error> {
     let mut below = PathBuf::new();
-    for component in Path::new(&own(config, id)).components() {
+    for component in Path::new(&own(&config.cgroup_parent, id)).components() {
         match component {
             Component::Normal(name) => below.push(name),
             Component::RootDir | Component::CurDir => {}
@@ -108,33 +108,14 @@ fn remove_tree(group: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::supervisor::{LogFormat, LogSettings};
 
     #[test]
-    fn a_pod_without_a_parent_has_one_of_its_own() {
-        let config = Config {
-            root: "/r".into(),
-            state: "/s".into(),
-            socket: "/s/x".into(),
-            runtimes: Vec::new(),
-            cni_conf_dir: "/c".into(),
-            cni_bin_dirs: Vec::new(),
-            cgroup_parent: "/outlive".into(),
-            seccomp_profile_root: "/p".into(),
-            log: LogSettings {
-                level: log::LevelFilter::Info,
-                format: LogFormat::Text,
-            },
-            metrics: None,
-        };
-        let mut meta = PodMeta {
-            id: ContainerId::new("abc").unwrap(),
-            config: cri::PodSandboxConfig::default(),
-            runtime: String::new(),
-            created_at: crate::types::Timestamp::now(),
-        };
-        assert_eq!(cgroup_parent(&config, &meta), "/outlive/abc");
-        meta.config.linux.get_or_insert_default().cgroup_parent = "/kube/pod1".into();
-        assert_eq!(cgroup_parent(&config, &meta), "/kube/pod1");
+    fn a_pod_has_a_cgroup_of_its_own_unless_it_names_a_parent() {
+        let id = ContainerId::new("abc").unwrap();
+        assert_eq!(own("/outlive/", &id), "/outlive/abc");
+        let mut pod = cri::PodSandboxConfig::default();
+        assert_eq!(requested(&pod), None);
+        pod.linux.get_or_insert_default().cgroup_parent = "/kube/pod1".into();
+        assert_eq!(requested(&pod), Some("/kube/pod1"));
     }
 }
