@@ -14,6 +14,8 @@
 mod support;
 
 mod cell;
+mod crashes;
 mod scene;
 mod table;
 mod watch;
+mod world;

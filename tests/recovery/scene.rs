@@ -309,7 +309,7 @@ fn until_gone(bundle: &Bundle) {
 }
 
 /// Pause of the task service, on the bare wire (ttrpc's `PROTOCOL.md`): length, stream, type, flags, payload.
-fn pause(bundle: &Bundle, id: &str) {
+pub fn pause(bundle: &Bundle, id: &str) {
     let Read::Found(address) = endpoint::read(bundle) else {
         panic!("no address in {bundle:?}");
     };
