@@ -31,7 +31,7 @@ use super::cri::control::ControlServer;
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
 use super::spec::{HostFacts, SpecError};
-use super::{intake, logger, metrics, recovery};
+use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
@@ -105,6 +105,7 @@ enum ServeError {
 pub fn run(options: &Options) -> ExitCode {
     memory::keep_heap_small();
     logger::init();
+    crash::arm();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

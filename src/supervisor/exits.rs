@@ -322,6 +322,7 @@ pub async fn clean_once(
         Ok(()) | Err(ShimError::Gone { .. }) => {}
         Err(error) => return Err(error.into()),
     }
+    crash::point("clean.shut_down");
     container.set_shim(None);
     discard(&supervisor.store.layout().bundle(container.id())).await
 }
@@ -381,6 +382,7 @@ pub async fn discard(bundle: &Bundle) -> Result<(), super::error::Error> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        crash::point("clean.unmounted");
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

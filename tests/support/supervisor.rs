@@ -283,7 +283,8 @@ impl Supervisor {
         self.ids.lock().unwrap().insert(id.to_owned());
     }
 
-    pub(super) fn note_all(&self) {
+    /// Tells the leak check of every container and pod that is on disk.
+    pub fn note_all(&self) {
         for kind in ["containers", "pods"] {
             for entry in fs::read_dir(self.root().join(kind)).into_iter().flatten() {
                 self.note(entry.unwrap().file_name().to_str().unwrap());

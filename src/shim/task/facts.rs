@@ -314,10 +314,12 @@ impl Task {
         // Before anything is announced: the cgroup goes with the container.
         self.announce_oom();
         let oom_killed = self.oom_kills > 0 && exit.record.status == ExitStatus::KILLED;
-        let started_at = self
-            .process(&key)
-            .ok()
-            .and_then(|process| process.started_at);
+        // One that ends before its start has answered was started all the same.
+        let started_at = self.process(&key).ok().and_then(|process| {
+            let is_starting = matches!(process.pending, Some(Pending::Start(_)));
+            let at_last = is_starting.then_some(exit.record.exited_at);
+            process.started_at.or(at_last)
+        });
         let not_deleted = self.execs.keys().cloned().collect();
         let entry = ExitEntry {
             identity: exit

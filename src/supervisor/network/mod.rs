@@ -26,6 +26,7 @@ use self::plugin::{Command, Invocation};
 use crate::api::cri;
 use crate::bundle::Read;
 use crate::config::supervisor::Config;
+use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::types::ContainerId;
 
@@ -160,12 +161,13 @@ pub async fn attach(
             .collect(),
     };
     save(&cache, record).await?;
-    crate::supervisor::crash::point("run_pod.network_adding");
+    crash::point("run_pod.network_adding");
     for index in 0..cache.networks.len() {
         let result = add(plugins, id, &cache, index).await?;
         if let Some(network) = cache.networks.get_mut(index) {
             network.result = Some(result);
         }
+        crash::point("run_pod.network_added");
     }
     cache.phase = Phase::Added;
     let addresses = cache.addresses();
@@ -249,6 +251,7 @@ pub async fn detach(
     };
     cache.phase = Phase::Deleting;
     save(&cache, record).await?;
+    crash::point("stop_pod.network_deleting");
     let mut first = None;
     for network in cache.networks.iter().rev() {
         for one in network.list.plugins.iter().rev() {
@@ -272,6 +275,7 @@ pub async fn detach(
                 first.get_or_insert(error);
             }
         }
+        crash::point("stop_pod.network_deleted");
     }
     match first {
         Some(error) => Err(error),

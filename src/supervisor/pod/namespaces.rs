@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use tonic::Code;
 
 pub use self::plan::{PidScope, Plan, Scope};
+use crate::supervisor::crash;
 use crate::sys::mount::{self, MountError};
 use crate::sys::namespace::{self, Kind};
 use crate::types::Mount;
@@ -122,6 +123,7 @@ impl Plan {
             namespace::in_thread(|| self.settle(&kinds, dir))
                 .map_err(failed("start a thread for", dir))??;
         }
+        crash::point("run_pod.pinned");
         if self.ipc == Scope::Pod {
             let shm = dir.join(SHM);
             fs::create_dir(&shm).map_err(failed("make", &shm))?;

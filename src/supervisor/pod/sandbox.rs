@@ -182,6 +182,7 @@ fn record(pods: &Path, meta: &PodMeta, checkpoint: &PodCheckpoint) -> Result<(),
         DirBuilder::new().mode(0o700).create(&new)?;
         meta.write(&new.join("pod.json"))?;
         checkpoint.write(&new.join("status.json"))?;
+        crash::point("run_pod.written");
         let dir = pods.join(meta.id.as_str());
         fs::rename(&new, &dir)?;
         file::sync_parent(&dir)
@@ -238,6 +239,7 @@ async fn start_init(pod: &Arc<Pod>, plan: &Plan, dir: PathBuf) -> Result<(), Err
         sandbox_init::start(&inside).map_err(|error| failed("start the init of", &at, error))
     });
     let waiting = waiting.await?;
+    crash::point("run_pod.init_started");
     let recorded = PodCheckpoint {
         state: PodState::Creating,
         init: Some(waiting.identity()),
@@ -248,6 +250,7 @@ async fn start_init(pod: &Arc<Pod>, plan: &Plan, dir: PathBuf) -> Result<(), Err
         teardown::end_init(Some(identity)).await?;
         return Err(error.into());
     }
+    crash::point("run_pod.init_recorded");
     step("release the pod's init", move || {
         let pin = dir.join(namespace::Kind::Pid.name());
         let released = waiting.release(&pin);
@@ -348,6 +351,7 @@ async fn give_up(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), Err
         return Ok(());
     }
     pod.commit(stopped).await?;
+    crash::point("stop_pod.recorded");
     if before.state != PodState::NotReady {
         let kind = cri::ContainerEventType::ContainerStoppedEvent;
         supervisor.events.publish(&supervisor.store, pod.id(), kind);

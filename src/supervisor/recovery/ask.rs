@@ -3,9 +3,14 @@
 //! ```text
 //! address unreadable, connect or State fails otherwise, no answer in time   --> Unreachable
 //! no address, nobody listens, or no such task + journal                     --> NoShim{entry}
+//!                                             + of one that never started   --> NoShim{}
 //!                                             + journal unreadable          --> Unreachable
 //! State                                                                     --> Created | Running | Paused | Stopped
+//!       Stopped, of one that never started                                  --> Created
 //! ```
+//!
+//! A task that was never started and is killed to be deleted has an end too, which is not its container's: who is killed
+//! in the middle of that finds it, and has to come to the same as before.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +26,7 @@ use crate::supervisor::shim_client::{ShimClient, ShimError, TaskReport};
 use crate::supervisor::store::{self, ExitCause};
 use crate::sys::proc;
 use crate::types::error::chain;
-use crate::types::{ContainerId, ExitRecord, Pid, TaskStatus, Timestamp};
+use crate::types::{ContainerId, Pid, TaskStatus, Timestamp};
 
 /// How long is waited before a shim is asked again whose answer was overtaken by what happened meanwhile.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -110,7 +115,9 @@ impl Question {
     async fn without_task(&self, shim: Option<ShimClient>) -> Answer {
         match self.recorded().await {
             Ok(exit) => Answer {
-                reported: Reported::NoShim { exit },
+                reported: Reported::NoShim {
+                    exit: exit.filter(|entry| !self.never_ran(entry)),
+                },
                 shim,
             },
             Err(why) => unreachable(shim, why),
@@ -122,10 +129,30 @@ impl Question {
         read(move || recorded_exit(&bundle)).await
     }
 
+    /// Whether the task was killed before its program ran. Only our shim keeps a journal, and it knows.
+    fn never_ran(&self, entry: &ExitEntry) -> bool {
+        entry.started_at.is_none() && self.started_at.is_none()
+    }
+
     async fn understand(&self, shim: ShimClient, report: TaskReport) -> Attempt {
         let reported = match report.status {
             TaskStatus::Created => Reported::Created,
-            TaskStatus::Stopped(record) => Reported::Stopped(self.ended(&shim, record).await),
+            TaskStatus::Stopped(record) => match self.recorded().await {
+                Ok(Some(entry)) if entry.identity.pid == record.pid => {
+                    if self.never_ran(&entry) {
+                        Reported::Created
+                    } else {
+                        Reported::Stopped(Ended::recorded(&entry))
+                    }
+                }
+                // What only the journal knows is not known.
+                Ok(_) | Err(_) => Reported::Stopped(Ended {
+                    exit: record.status,
+                    at: record.exited_at,
+                    started_at: shim.started_at().await.ok().flatten(),
+                    cause: ExitCause::Exited,
+                }),
+            },
             TaskStatus::Running | TaskStatus::Pausing => match self.live(&shim, report.pid).await {
                 Ok(live) => Reported::Running(live),
                 Err(why) => return Attempt::Overtaken(why),
@@ -163,19 +190,6 @@ impl Question {
             process,
             started_at,
         })
-    }
-
-    /// What the shim says of an end, with what only its journal knows.
-    async fn ended(&self, shim: &ShimClient, record: ExitRecord) -> Ended {
-        match self.recorded().await {
-            Ok(Some(entry)) if entry.identity.pid == record.pid => Ended::recorded(&entry),
-            Ok(_) | Err(_) => Ended {
-                exit: record.status,
-                at: record.exited_at,
-                started_at: shim.started_at().await.ok().flatten(),
-                cause: ExitCause::Exited,
-            },
-        }
     }
 }
 

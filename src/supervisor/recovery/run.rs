@@ -57,6 +57,7 @@ pub async fn run(supervisor: Arc<Supervisor>, plan: Plan) {
     pods::undo(&supervisor, &plan.pods).await;
     crash::point("recover.orphans");
     orphans::remove(&supervisor, plan.orphans).await;
+    log::info!(milliseconds = plan.began.elapsed().as_millis(); "the recovery has ended");
 }
 
 /// Lets a container's commands through when it is dropped, however its recovery ends.
@@ -97,7 +98,7 @@ async fn work(supervisor: Arc<Supervisor>, loaded: Loaded) -> &'static str {
     let _task = loaded.container.lock_task().await;
     let question = retry::question(&supervisor, &loaded);
     let answer = question.ask(Instant::now() + ANSWER_LIMIT).await;
-    crash::point("recover.asked");
+    crash::gate("recover.asked").await;
     let is_unreachable = matches!(answer.reported, Reported::Unreachable(_));
     let verdict = reconcile(&supervisor, &loaded, answer).await;
     match verdict.status {

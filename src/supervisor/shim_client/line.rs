@@ -21,6 +21,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use crate::supervisor::crash;
+
 const HEADER_LENGTH: usize = 10;
 const REQUEST: u8 = 1;
 const RESPONSE: u8 = 2;
@@ -130,6 +132,7 @@ impl Line {
         let frame = frame(ticket.stream, &payload)?;
         // An error says what the reading end knows better.
         drop(self.requests.send((ticket.stream, frame)).await);
+        crash::sent(&request.method).await;
         match (&mut ticket.answer).await {
             Ok(payload) => Response::parse_from_bytes(&payload)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),

@@ -22,6 +22,7 @@ use tonic::Code;
 
 use crate::bundle::{Bundle, Read, endpoint};
 use crate::config::supervisor::Runtime;
+use crate::supervisor::crash;
 use crate::types::event::TaskIo;
 use crate::types::{ContainerId, ExecId, ExitRecord, Mount, Pid, Signal, TaskStatus, Timestamp};
 
@@ -90,6 +91,7 @@ impl ShimClient {
         // Before the shim is there: it may wait for a reader of its log.
         let log = open_log(bundle, "start").await?;
         let address = launch::start(home, runtime, id, bundle).await?;
+        crash::point("start.answered");
         let connected = async {
             let (bundle_of, written) = (bundle.clone(), address.clone());
             local("start", "write the address", move || {

@@ -5,7 +5,9 @@
 //!                           (recovery removes it)       (it exists)
 //! ```
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub async fn create(
     let id = store::blocking("draw", "/dev/urandom".into(), store::new_id).await?;
     let name = ContainerMeta::name(&config, &pod_meta.config);
     let name = supervisor.store.names().take(Kind::Container, &name, &id)?;
+    crash::point("create.named");
     let image = find_image(supervisor, &config).await?;
     let runtime = supervisor
         .config
@@ -61,6 +64,7 @@ pub async fn create(
     };
     let target = check_target(supervisor, &meta)?;
     let spec = spec(supervisor, &pod, &meta, image, target).await?;
+    crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
         status: ContainerStatus::Created {
             created_at: meta.created_at,
@@ -73,6 +77,13 @@ pub async fn create(
             .unwrap_or_default(),
     };
     let dir = supervisor.store.layout().container(&id);
+    // Whoever stops or removes the pod finds the container, or the container finds that the pod is not ready any more.
+    let _working = pod.lock_work().await;
+    if let Err(error) = ready(&pod) {
+        let new = on_its_way(&dir, &id);
+        store::blocking("remove", new.clone(), move || remove_all(&new)).await?;
+        return Err(error);
+    }
     commit(&dir, &meta, &checkpoint, spec).await?;
     crash::point("create.committed");
     let container = Container::new(
@@ -131,7 +142,7 @@ fn interrupted(error: tokio::task::JoinError) -> StoreError {
     }
 }
 
-/// The OCI spec as JSON.
+/// The OCI spec as JSON. The volumes that it names are made in the directory that is on its way to be the container's.
 async fn spec(
     supervisor: &Arc<Supervisor>,
     pod: &Arc<Pod>,
@@ -144,34 +155,61 @@ async fn spec(
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
-        let layers: Vec<PathBuf> = meta
-            .layers
-            .iter()
-            .map(|layer| supervisor.images.layer(layer))
-            .collect();
-        let volumes = supervisor
-            .store
-            .layout()
-            .container(&meta.id)
-            .join("volumes");
-        let spec = spec::container(&spec::Inputs {
-            id: &meta.id,
-            config: &meta.config,
-            pod: &asked.config,
-            image: &image.config,
-            layers: &layers,
-            namespaces: &joins::namespaces(supervisor.store.layout(), asked)?,
-            target,
-            files: &joins::files(supervisor.store.layout(), asked)?,
-            mounts: &spec::prepare_mounts(&meta.config)?,
-            volumes: &spec::prepare_volumes(&image.config, &meta.config, &layers, &volumes)?,
-            cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, asked),
-            seccomp_root: &supervisor.config.seccomp_profile_root,
-            host: &supervisor.host,
-        })?;
-        serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))
+        let dir = supervisor.store.layout().container(&meta.id);
+        let made = write_spec(&supervisor, asked, &meta, &image, target, &dir);
+        if made.is_err() {
+            // The first error is the one to tell; what cannot be removed stays for recovery.
+            drop(std::fs::remove_dir_all(on_its_way(&dir, &meta.id)));
+        }
+        made
     });
     made.await.map_err(interrupted)?
+}
+
+fn write_spec(
+    supervisor: &Supervisor,
+    pod: &PodMeta,
+    meta: &ContainerMeta,
+    image: &Image,
+    target: Option<Pid>,
+    dir: &Path,
+) -> Result<Vec<u8>, Error> {
+    let layout = supervisor.store.layout();
+    let layers: Vec<PathBuf> = meta
+        .layers
+        .iter()
+        .map(|layer| supervisor.images.layer(layer))
+        .collect();
+    let new = on_its_way(dir, &meta.id);
+    let at = new.join("volumes");
+    let mut volumes = spec::prepare_volumes(&image.config, &meta.config, &layers, &at)?;
+    for volume in &mut volumes {
+        // Where it is when the container is there.
+        if let Ok(inside) = volume.host_path.strip_prefix(&new) {
+            volume.host_path = dir.join(inside);
+        }
+    }
+    let spec = spec::container(&spec::Inputs {
+        id: &meta.id,
+        config: &meta.config,
+        pod: &pod.config,
+        image: &image.config,
+        layers: &layers,
+        namespaces: &joins::namespaces(layout, pod)?,
+        target,
+        files: &joins::files(layout, pod)?,
+        mounts: &spec::prepare_mounts(&meta.config)?,
+        volumes: &volumes,
+        cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, pod),
+        seccomp_root: &supervisor.config.seccomp_profile_root,
+        host: &supervisor.host,
+    })?;
+    serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))
+}
+
+/// What becomes `dir` in one step.
+fn on_its_way(dir: &Path, id: &ContainerId) -> PathBuf {
+    dir.with_file_name(format!(".new-{id}"))
 }
 
 /// `log_path` is relative to the pod's `log_directory` (cri-api, `ContainerConfig.log_path`).
@@ -195,6 +233,13 @@ fn log_path(
     Ok(Some(path))
 }
 
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Writes everything beside its place and moves it there: it is there whole, or not at all.
 async fn commit(
     dir: &Path,
@@ -202,7 +247,7 @@ async fn commit(
     checkpoint: &Checkpoint,
     spec: Vec<u8>,
 ) -> Result<(), Error> {
-    let new = dir.with_file_name(format!(".new-{}", meta.id));
+    let new = on_its_way(dir, &meta.id);
     let (dir, meta, checkpoint) = (dir.to_owned(), meta.clone(), checkpoint.clone());
     store::blocking("create", dir.clone(), move || {
         let made = write_new(&new, &meta, &checkpoint, &spec).and_then(|()| {
@@ -226,7 +271,7 @@ fn write_new(
     checkpoint: &Checkpoint,
     spec: &[u8],
 ) -> io::Result<()> {
-    std::fs::create_dir_all(new)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(new)?;
     for part in ["upper", "work"] {
         std::fs::create_dir(new.join(part))?;
     }

@@ -7,6 +7,7 @@ use tonic::Code;
 
 use super::{busy, running, subject};
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::exits::{self, Ended};
 use crate::supervisor::shim_client::{KillScope, ShimClient, ShimError};
@@ -57,11 +58,13 @@ pub(super) async fn end(
         .map_or(Signal::TERM, |meta| meta.stop_signal);
     if !grace.is_zero() {
         send(&shim, signal, KillScope::Init).await?;
+        crash::point("stop.signalled");
         if has_ended(container, grace).await {
             return Ok(());
         }
     }
     send(&shim, Signal::KILL, KillScope::All).await?;
+    crash::point("stop.killed");
     if has_ended(container, AFTER_KILL).await {
         Ok(())
     } else {
@@ -103,6 +106,7 @@ async fn end_without_shim(
     let _task = container.lock_task().await;
     let recorded = exits::journal(supervisor, container).await;
     exits::clean_once(supervisor, container).await?;
+    crash::point("stop.cleaned");
     let end = match recorded {
         Ok(Some(entry)) => Ended::recorded(&entry),
         Ok(None) => Ended::unknown("stopped; nothing was known of its process"),

@@ -46,6 +46,7 @@ pub(super) async fn teardown(
     crash::point("stop_pod.network");
     let ended = end_init(init).await;
     errors.extend(ended.err());
+    crash::point("stop_pod.init");
     if is_detached {
         let dir = supervisor.store.layout().pod_state(id);
         let unmade = step("give up the pod's namespaces", move || {
@@ -96,6 +97,7 @@ pub(super) async fn remove_record(
         })
         .await?;
     }
+    crash::point("remove_pod.cgroup");
     let dir = supervisor.store.layout().pod(id);
     let gone = dir.with_file_name(format!("{}{id}", recover::GONE));
     let (from, to) = (dir.clone(), gone.clone());
