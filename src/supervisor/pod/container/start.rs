@@ -244,9 +244,6 @@ async fn fail(supervisor: &Arc<Supervisor>, container: &Arc<Container>, error: &
     if let Err(error) = exits::clean_once(supervisor, container).await {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "cleaning up after a failed start, to be tried again");
         let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-        tokio::spawn(async move {
-            let _task = container.lock_task().await;
-            exits::clean(&supervisor, &container).await;
-        });
+        tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
     }
 }
