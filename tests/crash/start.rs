@@ -65,7 +65,7 @@ fn cut_off(mut ground: Ground, pod: &str) {
     for point in [UNDONE, DONE, EITHER].concat() {
         let id = ground
             .supervisor
-            .create(&pod, "victim", &["/bin/sleep", "1000"]);
+            .create(pod, "victim", &["/bin/sleep", "1000"]);
         let before = now();
         ground.crash(point, |supervisor| start(supervisor, &id));
         let after = now();
