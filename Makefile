@@ -53,9 +53,10 @@ test-long: build ## a gibibyte through each kind of output, and containerd away 
 test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in an emulated machine (ARGS=)
 	@tests/guest/test.sh $(SHIM) $(ARGS)
 
-footprint: build ## print the size of the binary and the memory of a resting shim (root)
+footprint: build ## print the size and memory of a resting shim, and the supervisor's memory, restarts and calls (root)
 	@tests/setup/packages.sh containerd runc busybox-static
 	@OUTLIVE_SHIM=$(SHIM) cargo test --locked --features crash-points --quiet --test task footprint -- --nocapture
+	@OUTLIVE_SHIM=$(SHIM) cargo test --locked --features crash-points --quiet --test figures -- --nocapture --test-threads=1
 
 demo: build ## kill -9 the supervisor under three containers, and see what is left of them (root)
 	@tests/setup/packages.sh runc busybox-static

@@ -35,7 +35,7 @@ use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
-use crate::sys::memory;
+use crate::sys::{limits, memory};
 use crate::types::error::chain;
 
 /// The largest message of either direction, as kubelet has it.
@@ -128,6 +128,10 @@ fn serve(options: &Options) -> Result<(), ServeError> {
         config,
         HostFacts::read().map_err(ServeError::Host)?,
     ));
+    // After the machine was looked at: containers are given what we were started with.
+    if let Err(error) = limits::raise_open_files() {
+        log::warn!(error:% = error; "the limit of open files stays as it is: each container takes three");
+    }
     let _lock = claim::prepare(supervisor.store.layout())?;
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()

@@ -8,6 +8,7 @@ pub mod fdpass;
 pub mod fifo;
 pub mod file;
 pub mod inotify;
+pub mod limits;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;

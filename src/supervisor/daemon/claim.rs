@@ -69,9 +69,13 @@ pub fn prepare(layout: &Layout) -> Result<Flock<fs::File>, ClaimError> {
     let state = layout.state();
     private_directory(state)?;
     let lock = lock(state, &layout.lock())?;
-    let lasting = [layout.root(), &layout.containers(), &layout.pods()];
-    for directory in lasting {
-        private_directory(directory)?;
+    private_directory(layout.root())?;
+    // Not made here but when they are needed: where STATE has tasks and ROOT has no containers/, ROOT is not mounted,
+    // and recovery takes nothing for an orphan.
+    for directory in [layout.containers(), layout.pods()] {
+        if directory.exists() {
+            private_directory(&directory)?;
+        }
     }
     for directory in [layout.pods_state(), layout.tasks()] {
         private_directory(&directory)?;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{NetworkError, Plugins};
+use crate::sys::limits;
 use crate::types::ContainerId;
 
 /// How many plugins run at the same time; who comes then waits for a place, and each that runs has its deadline.
@@ -123,8 +124,9 @@ fn start(plugins: &Plugins, program: &Path, invocation: &Invocation<'_>) -> io::
         .stderr(Stdio::piped())
         // A group of its own: what it starts (IPAM plugins, iptables) is killed with it.
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    limits::as_started(command.as_std_mut());
+    command.spawn()
 }
 
 /// Gives the plugin its configuration and takes what it prints until it has ended.

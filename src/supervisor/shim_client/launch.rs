@@ -24,6 +24,7 @@ use super::Home;
 use super::error::ShimError;
 use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
+use crate::sys::limits;
 use crate::types::ContainerId;
 
 /// `start` forks and answers. Ours takes some ten milliseconds.
@@ -145,6 +146,7 @@ fn command(
     for name in NOT_FOR_SHIMS {
         command.env_remove(name);
     }
+    limits::as_started(command.as_std_mut());
     Ok(command)
 }
 

@@ -5,7 +5,9 @@
 //!                           (recovery removes it)       (it exists)
 //! ```
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -269,7 +271,7 @@ fn write_new(
     checkpoint: &Checkpoint,
     spec: &[u8],
 ) -> io::Result<()> {
-    std::fs::create_dir_all(new)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(new)?;
     for part in ["upper", "work"] {
         std::fs::create_dir(new.join(part))?;
     }
