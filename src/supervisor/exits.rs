@@ -20,7 +20,7 @@ use super::recovery::scan::{endpoint_of, recorded_exit};
 use super::shim_client::{self, KillScope, ShimClient, ShimError};
 use super::store::{self, Checkpoint, Container, ContainerStatus, ExitCause};
 use crate::api::cri;
-use crate::bundle::{Bundle, ExitEntry};
+use crate::bundle::{Bundle, ExitEntry, Read, endpoint};
 use crate::config::supervisor::Runtime;
 use crate::supervisor::crash;
 use crate::types::error::chain;
@@ -403,7 +403,19 @@ async fn remove_bundle(
         return Ok(());
     }
     if let Some(runtime) = runtime_of(supervisor, container) {
-        shim_client::delete_action(&supervisor.home, runtime, container.id(), &bundle).await?;
+        let launched = bundle.clone();
+        let has_address = store::blocking("look at", bundle.dir().to_owned(), move || {
+            Ok(!matches!(endpoint::read(&launched), Read::Absent))
+        })
+        .await?;
+        let id = container.id();
+        match shim_client::delete_action(&supervisor.home, runtime, id, &bundle).await {
+            // There was no shim yet: containerd's own finds nothing to delete and calls that an error.
+            Err(error) if !has_address => {
+                log::debug!(container = id.as_str(), error:% = chain(&error); "deleting what no shim has made");
+            }
+            done => done?,
+        }
     }
     crash::point("clean.shim_deleted");
     discard(&bundle).await

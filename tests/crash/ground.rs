@@ -24,6 +24,7 @@ pub struct Ground {
     bystander: String,
     pid: u64,
     before: BTreeSet<String>,
+    own_pods: usize,
 }
 
 impl Ground {
@@ -48,7 +49,17 @@ impl Ground {
             bystander,
             pid,
             before,
+            own_pods: 1,
         }
+    }
+
+    /// What is there now belongs to the ground too.
+    pub fn beside(mut self) -> Self {
+        self.before = leaks::find(&self.supervisor.footprint())
+            .into_iter()
+            .collect();
+        self.own_pods = pods(&self.supervisor).len();
+        self
     }
 
     /// The next supervisor has `point` armed: a name, or what the crate `fail` understands.
@@ -145,9 +156,9 @@ impl Ground {
             panic!("{case}: {left}\n{}", self.supervisor.log_tail());
         }
         // Leftovers hide behind a dot.
-        for dir in ["containers", "pods"] {
+        for (dir, expected) in [("containers", 1), ("pods", self.own_pods)] {
             let entries = fs::read_dir(self.supervisor.root().join(dir)).unwrap();
-            assert_eq!(entries.count(), 1, "{case}: {dir}");
+            assert_eq!(entries.count(), expected, "{case}: {dir}");
         }
         assert_eq!(containers(&self.supervisor).len(), 1, "{case}");
     }

@@ -1,4 +1,4 @@
-//! Kills at no named point: somewhere between a pod's first call and its last.
+//! Kills at no named point: somewhere between a pod's first call and its container's last.
 
 use std::thread;
 use std::time::Instant;
@@ -6,6 +6,9 @@ use std::time::Instant;
 use crate::ground::{Answer, Ground, containers, create, run_pod, start, stop};
 use crate::pods::{config, named, remove_whole};
 use crate::support::supervisor::Supervisor;
+
+/// `OUTLIVE_CRASH_ROUNDS` for more.
+const ROUNDS: u32 = 24;
 
 /// What was answered, in this order.
 #[derive(Debug, Default)]
@@ -38,8 +41,10 @@ fn what_was_answered_holds_whenever_the_supervisor_was_killed() {
     let whole = began.elapsed();
     let pod = named(&ground.supervisor, "victim").unwrap();
     remove_whole(&ground.supervisor, &pod.id).unwrap();
-    for round in 1..=ROUNDS {
-        let after = whole * round / ROUNDS;
+    let rounds = std::env::var("OUTLIVE_CRASH_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for round in 1..=rounds {
+        let after = whole * round / rounds;
         let case = format!("killed after {after:?} of {whole:?}");
         let pid = ground.supervisor.pid();
         let killer = thread::spawn(move || {
@@ -85,5 +90,3 @@ fn what_was_answered_holds_whenever_the_supervisor_was_killed() {
     }
     ground.nothing_was_lost();
 }
-
-const ROUNDS: u32 = 24;

@@ -1,9 +1,10 @@
 //! StartContainer, and the end that a failed start is.
 
-use outlive::api::cri::ContainerState;
+use outlive::api::cri::{self, ContainerState};
 
 use crate::ground::{Ground, now, pid, remove, start};
 use crate::support::poll;
+use crate::support::supervisor::Options;
 
 /// Before the program runs: the container is as it was.
 const UNDONE: &[&str] = &[
@@ -12,27 +13,59 @@ const UNDONE: &[&str] = &[
     "start.launched",
     "sent.Create",
     "start.created",
-    "sent.Wait",
 ];
 /// After it.
 const DONE: &[&str] = &["start.started", "start.recorded"];
 /// Both can be.
-const EITHER: &[&str] = &["sent.Start"];
+const EITHER: &[&str] = &[
+    // After the bystander's.
+    "sent.Wait=1*off->return",
+    "sent.Start",
+];
 /// The start has failed.
 const FAILED: &[&str] = &["exit.recorded", "sent.Shutdown", "clean.shut_down"];
 
 pub fn points() -> Vec<&'static str> {
-    [UNDONE, DONE, EITHER, FAILED].concat()
+    let all = [UNDONE, DONE, EITHER, FAILED].concat();
+    all.into_iter()
+        .map(|point| point.split('=').next().unwrap())
+        .collect()
 }
 
 #[test]
 fn a_start_that_was_cut_off_runs_the_program_or_can_be_done_again() {
-    let mut ground = Ground::new();
+    let ground = Ground::new();
+    let pod = ground.pod.clone();
+    cut_off(ground, &pod);
+}
+
+/// Debian's containerd-shim-runc-v2, which knows less and says it otherwise.
+#[test]
+fn a_start_with_another_shim_that_was_cut_off_runs_the_program_or_can_be_done_again() {
+    let ground = Ground::with(Options {
+        config: "[runtimes.go]\nshim = \"/usr/bin/containerd-shim-runc-v2\"\n".to_owned(),
+        ..Options::default()
+    });
+    let (mut runtime, _) = ground.supervisor.client();
+    let request = cri::RunPodSandboxRequest {
+        config: Some(ground.supervisor.pod_config("go")),
+        runtime_handler: "go".to_owned(),
+    };
+    let answer = ground.supervisor.wait(runtime.run_pod_sandbox(request));
+    let pod = ground.supervisor.expect(answer).pod_sandbox_id;
+    // The pod's cgroup comes with its first container.
+    let first = ground.supervisor.create(&pod, "first", &["/bin/true"]);
+    start(&ground.supervisor, &first).unwrap();
+    remove(&ground.supervisor, &first).unwrap();
+    let ground = ground.beside();
+    cut_off(ground, &pod);
+}
+
+fn cut_off(mut ground: Ground, pod: &str) {
     for point in [UNDONE, DONE, EITHER].concat() {
-        let pod = ground.pod.clone();
         let id = ground
             .supervisor
-            .create(&pod, "victim", &["/bin/sleep", "1000"]);
+            .create(pod, "victim", &["/bin/sleep", "1000"]);
         let before = now();
         ground.crash(point, |supervisor| start(supervisor, &id));
         let after = now();
