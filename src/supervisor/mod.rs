@@ -1,6 +1,7 @@
 //! `outlive serve`: the thin supervisor. It speaks CRI v1, starts shims, and after any restart rebuilds what it knows
 //! from disk and from the shims that live.
 
+pub mod cleanup;
 pub mod context;
 pub mod crash;
 pub mod cri;

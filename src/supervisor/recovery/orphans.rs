@@ -16,9 +16,9 @@ use tonic::Code;
 use super::ask::is_absent;
 use super::load::Orphans;
 use crate::bundle::Bundle;
+use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
-use crate::supervisor::exits;
 use crate::supervisor::shim_client::{self, KillScope, ShimClient, ShimError};
 use crate::supervisor::store;
 use crate::sys::mount;
@@ -62,7 +62,7 @@ async fn bundle(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), Er
         Err(error) if is_absent(&error) => abandoned(supervisor, id, &bundle).await?,
         Err(error) => return Err(error.into()),
     }
-    exits::discard(&bundle).await
+    cleanup::discard(&bundle).await
 }
 
 /// Ends a task that nobody wants, and its shim.

@@ -10,6 +10,7 @@ use super::classify::{self, Action, Reported, Seen, Verdict};
 use super::load::Loaded;
 use super::retry;
 use crate::api::cri;
+use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::exits::{self, Ended};
@@ -118,13 +119,13 @@ async fn write(supervisor: &Arc<Supervisor>, container: &Arc<Container>, status:
 /// Cleans up now, and where that fails or an end is not on disk yet, later: nobody waits for it.
 async fn clean(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
     if container.is_saved() {
-        let Err(error) = exits::clean_once(supervisor, container).await else {
+        let Err(error) = cleanup::clean_once(supervisor, container).await else {
             return;
         };
         log::warn!(container = container.id().as_str(), error:% = chain(&error); "cleaning up, to be tried again");
     }
     let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-    tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
+    tokio::spawn(async move { cleanup::clean_when_saved(&supervisor, &container).await });
 }
 
 impl Reported {

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use super::{busy, stop};
 use crate::api::cri;
+use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::store::{self, Container, Phase};
-use crate::supervisor::{crash, exits};
 use crate::sys::file;
 use crate::types::error::chain;
 
@@ -29,7 +30,7 @@ pub async fn remove(supervisor: &Arc<Supervisor>, container: &Arc<Container>) ->
     stop::end(supervisor, container, Duration::ZERO).await?;
     crash::point("remove.stopped");
     let _task = container.lock_task().await;
-    exits::clean_once(supervisor, container).await?;
+    cleanup::clean_once(supervisor, container).await?;
     crash::point("remove.cleaned");
     let from = container.dir().to_owned();
     let gone = from.with_file_name(format!(".gone-{}", container.id()));

@@ -16,6 +16,7 @@ use super::{busy, meta, wrong_state};
 use crate::api::cri;
 use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
+use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
 use crate::supervisor::exits::{self, Ended};
@@ -241,9 +242,9 @@ async fn fail(supervisor: &Arc<Supervisor>, container: &Arc<Container>, error: &
     {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "killing what was started");
     }
-    if let Err(error) = exits::clean_once(supervisor, container).await {
+    if let Err(error) = cleanup::clean_once(supervisor, container).await {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "cleaning up after a failed start, to be tried again");
         let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-        tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
+        tokio::spawn(async move { cleanup::clean_when_saved(&supervisor, &container).await });
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::{busy, running, subject};
+use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
@@ -109,10 +110,10 @@ async fn end_without_shim(
             // On disk before its only other record goes.
             exits::ended(supervisor, container, Ended::recorded(&entry)).await;
             if container.is_saved() {
-                return exits::clean_once(supervisor, container).await;
+                return cleanup::clean_once(supervisor, container).await;
             }
             let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-            tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
+            tokio::spawn(async move { cleanup::clean_when_saved(&supervisor, &container).await });
             return Ok(());
         }
         Ok(None) => Ended::unknown("stopped; nothing was known of its process"),
@@ -120,7 +121,7 @@ async fn end_without_shim(
             "stopped; its record of exits was unreadable: {why}"
         )),
     };
-    exits::clean_once(supervisor, container).await?;
+    cleanup::clean_once(supervisor, container).await?;
     crash::point("stop.cleaned");
     exits::ended(supervisor, container, end).await;
     Ok(())
