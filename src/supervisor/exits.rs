@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Wait answers ----.
-//! TaskExit event --+--> ended(): checkpoint --> memory --> STOPPED event --> clean(): task, shim, bundle
+//! TaskExit event --+--> ended(): checkpoint --> memory --> STOPPED event --> clean_when_saved(): task, shim, bundle
 //! exit journal ----'       (the first one counts: an Exited container does not end again)
 //! ```
 
@@ -16,11 +16,12 @@ use tonic::Code;
 
 use super::context::Supervisor;
 use super::recovery::ask::is_absent;
-use super::recovery::scan::recorded_exit;
+use super::recovery::scan::{endpoint_of, recorded_exit};
 use super::shim_client::{self, KillScope, ShimClient, ShimError};
 use super::store::{self, Checkpoint, Container, ContainerStatus, ExitCause};
 use crate::api::cri;
 use crate::bundle::{Bundle, ExitEntry, Read, endpoint};
+use crate::config::supervisor::Runtime;
 use crate::supervisor::crash;
 use crate::types::error::chain;
 use crate::types::{ExitRecord, ExitStatus, Pid, Signal, Timestamp};
@@ -119,7 +120,8 @@ pub fn monitor(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
             return;
         };
         let answer = shim.wait().await;
-        follow(&supervisor, &container, answer).await;
+        // On the heap and not in this task: there is one for every container that runs, and it waits.
+        Box::pin(follow(&supervisor, &container, answer)).await;
     });
 }
 
@@ -161,8 +163,7 @@ pub async fn follow(
             None => return,
         };
     }
-    let _task = container.lock_task().await;
-    clean(supervisor, container).await;
+    clean_when_saved(supervisor, container).await;
 }
 
 /// Connects again to a shim whose connection was lost; false where nobody listens any more.
@@ -246,8 +247,7 @@ async fn lost(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
         }
     };
     ended(supervisor, container, end).await;
-    let _task = container.lock_task().await;
-    clean(supervisor, container).await;
+    clean_when_saved(supervisor, container).await;
 }
 
 /// A TaskExit event: the end of the container's init, unless a Wait told it before or it is being started, when the
@@ -285,9 +285,17 @@ pub async fn journal(
         .map_err(|error| error.source.to_string())
 }
 
+/// Deletes the task, ends the shim and removes the bundle, once the container's end is on disk: before that, theirs is
+/// the only record of it.
+pub async fn clean_when_saved(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+    container.until_saved().await;
+    let _task = container.lock_task().await;
+    clean(supervisor, container).await;
+}
+
 /// Deletes the task, ends the shim and removes the bundle; tries again for a while. For an ended container, by one who
 /// holds its task lock.
-pub async fn clean(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
+async fn clean(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
     let mut pause = CLEAN_AGAIN;
     for attempt in 1..=CLEAN_TRIES {
         match clean_once(supervisor, container).await {
@@ -312,7 +320,11 @@ pub async fn clean_once(
     supervisor: &Arc<Supervisor>,
     container: &Arc<Container>,
 ) -> Result<(), super::error::Error> {
-    let Some(shim) = container.shim() else {
+    let shim = match container.shim() {
+        Some(shim) => Some(shim),
+        None => found_again(supervisor, container).await,
+    };
+    let Some(shim) = shim else {
         return remove_bundle(supervisor, container).await;
     };
     delete_task(&shim).await?;
@@ -347,6 +359,40 @@ async fn delete_task(shim: &ShimClient) -> Result<(), ShimError> {
     }
 }
 
+/// The shim whose address in the bundle cannot be believed, so that it does not stay behind. `start` answers where the
+/// container's shim listens, one that lives already included (containerd `docs/runtime-v2.md`, `start`).
+async fn found_again(
+    supervisor: &Arc<Supervisor>,
+    container: &Arc<Container>,
+) -> Option<ShimClient> {
+    let bundle = supervisor.store.layout().bundle(container.id());
+    let read = bundle.clone();
+    let look = move || Ok(endpoint_of(&read).is_err());
+    let is_damaged = store::blocking("read", bundle.address(), look).await;
+    if !is_damaged.unwrap_or(false) {
+        return None;
+    }
+    let runtime = runtime_of(supervisor, container)?;
+    let found = ShimClient::launch(&supervisor.home, runtime, container.id(), &bundle).await;
+    match found {
+        Ok(shim) => {
+            container.set_shim(Some(shim.clone()));
+            Some(shim)
+        }
+        Err(error) => {
+            log::warn!(container = container.id().as_str(), error:% = chain(&error); "looking for the shim of a damaged bundle");
+            None
+        }
+    }
+}
+
+/// Which shim the container has; the default one where that is not known any more.
+fn runtime_of<'a>(supervisor: &'a Supervisor, container: &Container) -> Option<&'a Runtime> {
+    let name = container.meta().map_or("", |meta| meta.runtime.as_str());
+    let config = &supervisor.config;
+    config.runtime(name).or_else(|| config.runtime(""))
+}
+
 /// Runs the shim's `delete`, which kills, unmounts and removes what is left, and removes the bundle.
 async fn remove_bundle(
     supervisor: &Arc<Supervisor>,
@@ -356,12 +402,7 @@ async fn remove_bundle(
     if !bundle.dir().exists() {
         return Ok(());
     }
-    let name = container.meta().map_or("", |meta| meta.runtime.as_str());
-    let runtime = supervisor
-        .config
-        .runtime(name)
-        .or_else(|| supervisor.config.runtime(""));
-    if let Some(runtime) = runtime {
+    if let Some(runtime) = runtime_of(supervisor, container) {
         let launched = bundle.clone();
         let has_address = store::blocking("look at", bundle.dir().to_owned(), move || {
             Ok(!matches!(endpoint::read(&launched), Read::Absent))

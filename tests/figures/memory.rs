@@ -35,6 +35,7 @@ fn a_hundred_containers_take_less_than_15_mb_and_no_time_at_rest() {
     busy.print("after the last start");
     let rest = rested(pid);
     rest.print("at rest");
+    // Not a wait for anything: this time is what is measured.
     thread::sleep(REST);
     let cpu = Usage::of(pid).cpu - rest.cpu;
     println!("  processor time in {REST:?} of rest {cpu:?}");

@@ -13,8 +13,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod around;
 mod cell;
 mod crashes;
+mod damage;
 mod scene;
 mod table;
 mod watch;

@@ -82,7 +82,10 @@ fn a_container_under_the_go_shim_survives_the_supervisor() {
 #[test]
 fn an_out_of_memory_kill_under_the_go_shim_is_named() {
     let (supervisor, pod) = with_go_shim();
-    let mut config = supervisor.container_config("c", &["/bin/sh", "-c", "tail /dev/zero"]);
+    // Not at once: the shim asks to be told of such kills only after it has started the container (containerd
+    // `runtime/v2/runc/v2/service.go`, Start), and does not see one that came before.
+    let command = ["/bin/sh", "-c", "sleep 1; tail /dev/zero"];
+    let mut config = supervisor.container_config("c", &command);
     config.linux.as_mut().unwrap().resources = Some(cri::LinuxContainerResources {
         memory_limit_in_bytes: 16 << 20,
         ..Default::default()

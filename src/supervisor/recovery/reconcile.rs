@@ -115,17 +115,16 @@ async fn write(supervisor: &Arc<Supervisor>, container: &Arc<Container>, status:
     }
 }
 
-/// Cleans up now, and where that fails, later: nobody waits for it.
+/// Cleans up now, and where that fails or an end is not on disk yet, later: nobody waits for it.
 async fn clean(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
-    let Err(error) = exits::clean_once(supervisor, container).await else {
-        return;
-    };
-    log::warn!(container = container.id().as_str(), error:% = chain(&error); "cleaning up, to be tried again");
+    if container.is_saved() {
+        let Err(error) = exits::clean_once(supervisor, container).await else {
+            return;
+        };
+        log::warn!(container = container.id().as_str(), error:% = chain(&error); "cleaning up, to be tried again");
+    }
     let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-    tokio::spawn(async move {
-        let _task = container.lock_task().await;
-        exits::clean(&supervisor, &container).await;
-    });
+    tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
 }
 
 impl Reported {

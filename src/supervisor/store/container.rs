@@ -44,6 +44,14 @@ pub enum Recovery {
     Done,
 }
 
+/// Whether the disk has what is shown, or is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saved {
+    Yes,
+    /// It did not take it: it is written again and again.
+    NotYet,
+}
+
 /// One container.
 #[derive(Debug)]
 pub struct Container {
@@ -54,6 +62,7 @@ pub struct Container {
     status: watch::Sender<Checkpoint>,
     /// What the disk has, or will have when it takes it: other than `status` only where that is in doubt.
     recorded: Mutex<Checkpoint>,
+    saved: watch::Sender<Saved>,
     recovery: watch::Sender<Recovery>,
     phase: Mutex<Phase>,
     shim: Mutex<Option<ShimClient>>,
@@ -97,6 +106,7 @@ impl Container {
             dir,
             status: watch::Sender::new(checkpoint.clone()),
             recorded: Mutex::new(checkpoint),
+            saved: watch::Sender::new(Saved::Yes),
             recovery: watch::Sender::new(recovery),
             phase: Mutex::new(Phase::Idle),
             shim: Mutex::new(None),
@@ -240,6 +250,7 @@ impl Container {
         *lock(&self.recorded) = next.clone();
         if let Err(error) = self.save(next.clone()).await {
             log::warn!(container = self.id.as_str(), error:% = chain(&error); "the status cannot be written, it will be tried again");
+            self.saved.send_replace(Saved::NotYet);
             tokio::spawn(save_again(Arc::downgrade(self)));
         }
         self.status.send_replace(next.clone());
@@ -264,9 +275,25 @@ impl Container {
         next
     }
 
+    /// Whether the disk has what was observed last.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        *self.saved.borrow() == Saved::Yes
+    }
+
+    /// Waits until the disk has what was observed last, or nothing is to be written any more: before that, what a task
+    /// left may be all that tells the next start of its end.
+    pub async fn until_saved(&self) {
+        let mut saved = self.saved.subscribe();
+        // The sender is ours and lives as long as we do.
+        drop(saved.wait_for(|saved| *saved == Saved::Yes).await);
+    }
+
     async fn save(&self, checkpoint: Checkpoint) -> Result<(), StoreError> {
         let path = self.dir.join("status.json");
-        super::blocking("write", path.clone(), move || checkpoint.write(&path)).await
+        super::blocking("write", path.clone(), move || checkpoint.write(&path)).await?;
+        self.saved.send_replace(Saved::Yes);
+        Ok(())
     }
 }
 
@@ -282,7 +309,10 @@ async fn save_again(container: std::sync::Weak<Container>) {
         let checkpoint = lock(&container.recorded).clone();
         match container.save(checkpoint).await {
             Ok(()) => return,
-            Err(_) if !container.dir.exists() => return,
+            Err(_) if !container.dir.exists() => {
+                container.saved.send_replace(Saved::Yes);
+                return;
+            }
             Err(error) => {
                 log::debug!(container = container.id.as_str(), error:% = chain(&error); "the status cannot be written yet");
             }

@@ -119,7 +119,7 @@ async fn run(
     let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
     tokio::spawn(async move {
         match waiting.await {
-            Ok(answer) => exits::follow(&supervisor, &container, answer).await,
+            Ok(answer) => Box::pin(exits::follow(&supervisor, &container, answer)).await,
             // A panic of the task that waits: ask again.
             Err(_) => exits::monitor(&supervisor, &container),
         }
@@ -244,9 +244,6 @@ async fn fail(supervisor: &Arc<Supervisor>, container: &Arc<Container>, error: &
     if let Err(error) = exits::clean_once(supervisor, container).await {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "cleaning up after a failed start, to be tried again");
         let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-        tokio::spawn(async move {
-            let _task = container.lock_task().await;
-            exits::clean(&supervisor, &container).await;
-        });
+        tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
     }
 }

@@ -104,16 +104,24 @@ async fn end_without_shim(
     container: &Arc<Container>,
 ) -> Result<(), Error> {
     let _task = container.lock_task().await;
-    let recorded = exits::journal(supervisor, container).await;
-    exits::clean_once(supervisor, container).await?;
-    crash::point("stop.cleaned");
-    let end = match recorded {
-        Ok(Some(entry)) => Ended::recorded(&entry),
+    let end = match exits::journal(supervisor, container).await {
+        Ok(Some(entry)) => {
+            // On disk before its only other record goes.
+            exits::ended(supervisor, container, Ended::recorded(&entry)).await;
+            if container.is_saved() {
+                return exits::clean_once(supervisor, container).await;
+            }
+            let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
+            tokio::spawn(async move { exits::clean_when_saved(&supervisor, &container).await });
+            return Ok(());
+        }
         Ok(None) => Ended::unknown("stopped; nothing was known of its process"),
         Err(why) => Ended::unknown(format!(
             "stopped; its record of exits was unreadable: {why}"
         )),
     };
+    exits::clean_once(supervisor, container).await?;
+    crash::point("stop.cleaned");
     exits::ended(supervisor, container, end).await;
     Ok(())
 }
