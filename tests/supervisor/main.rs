@@ -21,3 +21,4 @@ mod pods;
 mod restart;
 mod surface;
 mod trouble;
+mod volumes;
