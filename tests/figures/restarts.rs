@@ -8,8 +8,8 @@ use nix::unistd::Pid;
 use outlive::api::cri;
 
 use crate::fleet::{Fleet, alone, is_release, program, shim_of, size};
-use crate::support::poll;
 use crate::support::supervisor::Supervisor;
+use crate::support::{poll, stopped};
 use crate::usage::load;
 
 const LIMIT: Duration = Duration::from_millis(500);
@@ -107,7 +107,7 @@ fn a_hundred_containers_are_running_again_within_half_a_second() {
     println!("supervisor {}, {} containers", program().display(), size());
     restarts(&mut fleet, 0);
     let shim = Pid::from_raw(shim_of(&fleet.containers[size() / 2]));
-    kill(shim, Signal::SIGSTOP).unwrap();
+    stopped::stop(shim);
     restarts(&mut fleet, 1);
     kill(shim, Signal::SIGCONT).unwrap();
     let began = Instant::now();

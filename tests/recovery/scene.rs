@@ -18,9 +18,9 @@ use outlive::supervisor::store::{Activity, Checkpoint, ContainerStatus, ExitCaus
 use outlive::sys::proc;
 use outlive::types::{ExitStatus, ProcessIdentity, Timestamp};
 
-use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
 use crate::support::supervisor_leaks;
+use crate::support::{poll, stopped};
 use crate::table::{Reported, Saved};
 
 /// Says that it runs, and ends with 7 when there is a file /end.
@@ -162,7 +162,11 @@ impl Scene {
     }
 
     pub fn signal_shim(&self, signal: Signal) {
-        kill(Pid::from_raw(self.shim.unwrap()), signal).unwrap();
+        let shim = Pid::from_raw(self.shim.unwrap());
+        match signal {
+            Signal::SIGSTOP => stopped::stop(shim),
+            signal => kill(shim, signal).unwrap(),
+        }
     }
 
     fn kill_shim(&self) {

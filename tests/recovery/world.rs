@@ -8,8 +8,8 @@ use outlive::api::cri::{self, ContainerState as State};
 use outlive::bundle::{Bundle, Read, exit_journal};
 
 use crate::scene::{PROGRAM, init_of, pause, shim_of, until_dead};
-use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::{poll, stopped};
 
 /// A supervisor with a pod that is ready.
 pub struct World {
@@ -106,7 +106,11 @@ impl World {
 
 impl Runs {
     pub fn signal_shim(&self, signal: Signal) {
-        kill(Pid::from_raw(self.shim), signal).unwrap();
+        let shim = Pid::from_raw(self.shim);
+        match signal {
+            Signal::SIGSTOP => stopped::stop(shim),
+            signal => kill(shim, signal).unwrap(),
+        }
     }
 
     pub fn kill_shim(&self) {

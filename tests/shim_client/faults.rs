@@ -7,6 +7,7 @@ use outlive::supervisor::shim_client::{KillScope, ShimClient, ShimError};
 use outlive::types::{Signal, TaskStatus};
 
 use crate::lab::{BOTH, DEADLINE, Lab, block_on, block_on_with_events, no_shim, send};
+use crate::stopped;
 
 #[test]
 fn a_killed_shim_ends_every_call_and_its_action_cleans_up() {
@@ -39,7 +40,7 @@ fn a_stopped_shim_is_slow_and_not_gone() {
             let waiting = client.clone();
             let waiting = tokio::spawn(async move { waiting.wait().await });
             let pid = lab.shim_pid(&c);
-            send(pid, Kernel::SIGSTOP);
+            stopped::stop(nix::unistd::Pid::from_raw(pid.as_raw()));
             let limit = Duration::from_millis(100);
             let begun = Instant::now();
             let error = client.state(limit).await.unwrap_err();

@@ -15,3 +15,5 @@ mod life;
 mod logs;
 #[path = "../support/rootfs.rs"]
 mod rootfs;
+#[path = "../support/stopped.rs"]
+mod stopped;

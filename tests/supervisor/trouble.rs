@@ -8,6 +8,7 @@ use outlive::api::cri::{self, ContainerState};
 use tonic::Code;
 
 use crate::life::{listed, ready, remove, stop};
+use crate::support::stopped;
 
 /// The pids of the shims whose command line names the container.
 pub fn shims(id: &str) -> Vec<i32> {
@@ -33,7 +34,7 @@ fn a_stopped_shim_delays_its_own_container_only() {
     let [shim] = shims(&stuck)[..] else {
         panic!("{:?}", shims(&stuck));
     };
-    kill(Pid::from_raw(shim), Signal::SIGSTOP).unwrap();
+    stopped::stop(Pid::from_raw(shim));
     let (mut runtime, _) = supervisor.client();
     let waiting = supervisor.handle().spawn({
         let (mut runtime, stuck) = (runtime.clone(), stuck.clone());
@@ -76,7 +77,7 @@ fn a_stopped_shim_at_a_restart_is_unknown_and_comes_back() {
         panic!("{:?}", shims(&stuck));
     };
     supervisor.kill9();
-    kill(Pid::from_raw(shim), Signal::SIGSTOP).unwrap();
+    stopped::stop(Pid::from_raw(shim));
     let began = Instant::now();
     supervisor.restart();
     supervisor.until_state(&other, ContainerState::ContainerRunning);

@@ -13,6 +13,7 @@ pub mod leaks;
 pub mod node;
 pub mod poll;
 pub mod rootfs;
+pub mod stopped;
 pub mod supervisor;
 pub mod supervisor_calls;
 pub mod supervisor_leaks;
