@@ -14,10 +14,10 @@ use super::error::Error;
 use super::recovery::scan::endpoint_of;
 use super::shim_client::{self, KillScope, ShimClient, ShimError};
 use super::store::{self, Container};
-use crate::bundle::{Bundle, Read, endpoint};
+use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
-use crate::types::Signal;
 use crate::types::error::chain;
+use crate::types::{ContainerId, Signal};
 
 /// How long the first pause between two attempts to clean up is; doubled each time.
 const CLEAN_AGAIN: Duration = Duration::from_millis(200);
@@ -25,6 +25,8 @@ const CLEAN_AGAIN: Duration = Duration::from_millis(200);
 const CLEAN_TRIES: u32 = 8;
 /// How long the end of a task that was killed to be deleted may take to become known.
 const AFTER_KILL: Duration = Duration::from_secs(10);
+/// How long a shim that was told to end may take.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 
 /// Deletes the task, ends the shim and removes the bundle, once the container's end is on disk: before that, theirs is
 /// the only record of it.
@@ -68,7 +70,7 @@ pub async fn clean_once(
     let Some(shim) = shim else {
         return remove_bundle(supervisor, container).await;
     };
-    delete_task(&shim).await?;
+    let task = delete_task(&shim).await?;
     crash::point("clean.deleted");
     match shim.shutdown().await {
         Ok(()) | Err(ShimError::Gone { .. }) => {}
@@ -76,11 +78,26 @@ pub async fn clean_once(
     }
     crash::point("clean.shut_down");
     container.set_shim(None);
-    discard(&supervisor.store.layout().bundle(container.id())).await
+    match task {
+        Task::Deleted => discard(&supervisor.store.layout().bundle(container.id())).await,
+        Task::NotKnown => {
+            // What it was still doing ends with it.
+            drop(tokio::time::timeout(LAST_BREATH, shim.gone()).await);
+            remove_bundle(supervisor, container).await
+        }
+    }
+}
+
+/// What became of a task that was to be deleted.
+enum Task {
+    /// The shim has deleted it.
+    Deleted,
+    /// The shim knows of none. Another shim than ours may be creating one all the same, for a supervisor that died.
+    NotKnown,
 }
 
 /// Deletes the task, killed first where it has not ended.
-async fn delete_task(shim: &ShimClient) -> Result<(), ShimError> {
+async fn delete_task(shim: &ShimClient) -> Result<Task, ShimError> {
     let deleted = match shim.delete().await {
         Err(ShimError::Refused {
             code: Code::FailedPrecondition,
@@ -94,9 +111,10 @@ async fn delete_task(shim: &ShimClient) -> Result<(), ShimError> {
         other => other,
     };
     match deleted {
-        Err(ShimError::Gone { .. }) => Ok(()),
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other,
+        Ok(()) => Ok(Task::Deleted),
+        Err(ShimError::Gone { .. }) => Ok(Task::NotKnown),
+        Err(error) if error.is_not_found() => Ok(Task::NotKnown),
+        Err(error) => Err(error),
     }
 }
 
@@ -144,22 +162,34 @@ pub async fn remove_bundle(
         return Ok(());
     }
     if let Some(runtime) = runtime_of(supervisor, container) {
-        let launched = bundle.clone();
-        let has_address = store::blocking("look at", bundle.dir().to_owned(), move || {
-            Ok(!matches!(endpoint::read(&launched), Read::Absent))
-        })
-        .await?;
-        let id = container.id();
-        match shim_client::delete_action(&supervisor.home, runtime, id, &bundle).await {
-            // There was no shim yet: containerd's own finds nothing to delete and calls that an error.
-            Err(error) if !has_address => {
-                log::debug!(container = id.as_str(), error:% = chain(&error); "deleting what no shim has made");
-            }
-            done => done?,
-        }
+        delete_left(supervisor, runtime, container.id(), &bundle).await?;
     }
     crash::point("clean.shim_deleted");
     discard(&bundle).await
+}
+
+/// Runs the `delete` of a shim that is gone.
+///
+/// # Errors
+/// The shim's, where it had begun to make a container.
+pub async fn delete_left(
+    supervisor: &Supervisor,
+    runtime: &Runtime,
+    id: &ContainerId,
+    bundle: &Bundle,
+) -> Result<(), Error> {
+    // The first file that a shim writes when it creates a container, ours and containerd's own.
+    let record = bundle.runtime();
+    let look = record.clone();
+    let has_begun = store::blocking("look for", record, move || look.try_exists()).await?;
+    match shim_client::delete_action(&supervisor.home, runtime, id, bundle).await {
+        // containerd's own finds nothing to delete and calls that an error.
+        Err(error) if !has_begun => {
+            log::debug!(container = id.as_str(), error:% = chain(&error); "deleting what no shim has made");
+            Ok(())
+        }
+        done => Ok(done?),
+    }
 }
 
 /// Removes a bundle in which nothing is mounted any more.

@@ -19,7 +19,7 @@ use crate::bundle::Bundle;
 use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
-use crate::supervisor::shim_client::{self, KillScope, ShimClient, ShimError};
+use crate::supervisor::shim_client::{KillScope, ShimClient, ShimError};
 use crate::supervisor::store;
 use crate::sys::mount;
 use crate::types::error::chain;
@@ -58,7 +58,11 @@ pub async fn remove(supervisor: &Arc<Supervisor>, orphans: Orphans) {
 async fn bundle(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), Error> {
     let bundle = supervisor.store.layout().bundle(id);
     match ShimClient::connect(id, &bundle).await {
-        Ok(shim) => end(&shim).await?,
+        Ok(shim) => {
+            end(&shim).await?;
+            drop(timeout(END_LIMIT, shim.gone()).await);
+            abandoned(supervisor, id, &bundle).await?;
+        }
         Err(error) if is_absent(&error) => abandoned(supervisor, id, &bundle).await?,
         Err(error) => return Err(error.into()),
     }
@@ -96,7 +100,7 @@ async fn abandoned(
     bundle: &Bundle,
 ) -> Result<(), Error> {
     if let Some(runtime) = supervisor.config.runtime("") {
-        shim_client::delete_action(&supervisor.home, runtime, id, bundle).await?;
+        cleanup::delete_left(supervisor, runtime, id, bundle).await?;
     }
     Ok(())
 }
