@@ -25,8 +25,8 @@ const CLEAN_AGAIN: Duration = Duration::from_millis(200);
 const CLEAN_TRIES: u32 = 8;
 /// How long the end of a task that was killed to be deleted may take to become known.
 const AFTER_KILL: Duration = Duration::from_secs(10);
-/// How long a shim that was told to end may take.
-const LAST_BREATH: Duration = Duration::from_secs(5);
+/// How long a shim that was told to end, or what it was still doing, may take.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// Deletes the task, ends the shim and removes the bundle, once the container's end is on disk: before that, theirs is
 /// the only record of it.
