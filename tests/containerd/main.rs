@@ -1,7 +1,7 @@
 //! The shim below real containerd daemons: every test runs on containerd 1.6, 1.7 and 2.x, driven by the `ctr` of the same version.
 //!
 //! The names say which: `cargo test --test containerd v1_6::` runs one version's. tests/support/node.rs and under_test.rs list the environment variables.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

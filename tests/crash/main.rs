@@ -3,7 +3,7 @@
 //!
 //! `cargo test --features crash-points --test crash`
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

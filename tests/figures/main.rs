@@ -3,7 +3,7 @@
 //! They are those of the release binaries where `OUTLIVE_BIN` or `OUTLIVE_SHIM` name them, as `make test` does; only these
 //! are held to the limits. `OUTLIVE_CONTAINERS` is how many containers there are, if not a hundred.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

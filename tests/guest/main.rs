@@ -9,7 +9,7 @@
     clippy::panic,
     reason = "a panic is how a test and its tools fail"
 )]
-#![allow(dead_code, reason = "tests/task uses all of the harness")]
+#![expect(dead_code, reason = "tests/task uses all of the harness")]
 
 mod checkpoint;
 mod daemon;

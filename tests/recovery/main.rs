@@ -3,9 +3,8 @@
 //!
 //! Needs `--features crash-points`. Each test has a supervisor of its own, and fails if anything of it is left.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "a panic is how a test fails"
 )]

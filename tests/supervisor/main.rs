@@ -1,12 +1,7 @@
 //! `outlive serve` over its socket, with real shims and real runc. Each test has a supervisor of its own, and fails if
 //! anything of it is left at the end.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a panic is how a test fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../support/mod.rs"]
 mod support;
