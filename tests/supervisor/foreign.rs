@@ -90,14 +90,7 @@ fn an_out_of_memory_kill_under_the_go_shim_is_named() {
         memory_limit_in_bytes: 16 << 20,
         ..Default::default()
     });
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.create_container(cri::CreateContainerRequest {
-        pod_sandbox_id: pod.clone(),
-        config: Some(config),
-        sandbox_config: Some(supervisor.pod_config("pod")),
-    }));
-    let id = supervisor.expect(answer).container_id;
-    supervisor.note(&id);
+    let id = supervisor.create_as(&pod, config);
     supervisor.start_container(&id);
     let ended = supervisor.until_state(&id, ContainerState::ContainerExited);
     assert_eq!(

@@ -218,14 +218,7 @@ fn limits_are_set_and_changed() {
         cpu_shares: 512,
         ..Default::default()
     });
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.create_container(cri::CreateContainerRequest {
-        pod_sandbox_id: pod.clone(),
-        config: Some(config),
-        sandbox_config: Some(supervisor.pod_config("pod")),
-    }));
-    let id = supervisor.expect(answer).container_id;
-    supervisor.note(&id);
+    let id = supervisor.create_as(&pod, config);
     supervisor.start_container(&id);
     let limit = || {
         let path = format!("/sys/fs/cgroup/memory/{}", supervisor.cgroup());
@@ -248,6 +241,7 @@ fn limits_are_set_and_changed() {
         }),
         ..Default::default()
     };
+    let (mut runtime, _) = supervisor.client();
     let answer = supervisor.wait(runtime.update_container_resources(update));
     supervisor.expect(answer);
     assert_eq!(limit(), (96 << 20).to_string());
@@ -275,14 +269,7 @@ fn an_out_of_memory_kill_is_named() {
         memory_limit_in_bytes: 16 << 20,
         ..Default::default()
     });
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.create_container(cri::CreateContainerRequest {
-        pod_sandbox_id: pod.clone(),
-        config: Some(config),
-        sandbox_config: Some(supervisor.pod_config("pod")),
-    }));
-    let id = supervisor.expect(answer).container_id;
-    supervisor.note(&id);
+    let id = supervisor.create_as(&pod, config);
     supervisor.start_container(&id);
     let ended = supervisor.until_state(&id, ContainerState::ContainerExited);
     assert_eq!(ended.reason, "OOMKilled", "{ended:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use outlive::api::cri::{self, ContainerState};
+use outlive::api::cri::ContainerState;
 use sha2::{Digest as _, Sha256};
 
 use crate::life::{listed, ready, remove};
@@ -47,14 +47,7 @@ fn a_volume_of_a_readonly_container_can_be_written_to_and_goes_with_it() {
     config.image.as_mut().unwrap().image = NAME.to_owned();
     let security = config.linux.as_mut().unwrap().security_context.as_mut();
     security.unwrap().readonly_rootfs = true;
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.create_container(cri::CreateContainerRequest {
-        pod_sandbox_id: pod,
-        config: Some(config),
-        sandbox_config: Some(supervisor.pod_config("pod")),
-    }));
-    let id = supervisor.expect(answer).container_id;
-    supervisor.note(&id);
+    let id = supervisor.create_as(&pod, config);
     supervisor.start_container(&id);
     let ended = supervisor.until_state(&id, ContainerState::ContainerExited);
     assert_eq!(ended.exit_code, 0, "{ended:?}");

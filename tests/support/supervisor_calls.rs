@@ -81,12 +81,17 @@ impl Supervisor {
         id
     }
 
-    /// Creates a container in `pod`, which [`Self::run_pod`] made; its id.
+    /// Creates a container of [`Self::container_config`] in `pod`; its id.
     pub fn create(&self, pod: &str, name: &str, command: &[&str]) -> String {
+        self.create_as(pod, self.container_config(name, command))
+    }
+
+    /// Creates a container as `config` asks; its id.
+    pub fn create_as(&self, pod: &str, config: cri::ContainerConfig) -> String {
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: pod.to_owned(),
-            config: Some(self.container_config(name, command)),
-            sandbox_config: Some(self.pod_config(name)),
+            config: Some(config),
+            sandbox_config: Some(self.pod_config("pod")),
         };
         let (mut runtime, _) = self.client();
         let answer = self.wait(runtime.create_container(request));
