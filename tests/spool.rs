@@ -139,8 +139,10 @@ async fn until<T: std::fmt::Debug>(
 
 /// Waits until nothing has moved for a while.
 async fn at_rest(stdio: &ProcessStdio) -> StdioCounters {
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut last = (stdio.counters(), Instant::now());
     loop {
+        assert!(Instant::now() < deadline, "it never rests: {:?}", last.0);
         tokio::time::sleep(Duration::from_millis(5)).await;
         let now = stdio.counters();
         if now != last.0 {

@@ -12,6 +12,8 @@
 //!
 //! Records are only ever added at the end, so a crash can spoil no more than the last: a reader takes what comes
 //! before the first spoiled one and says so ([`Tail::Torn`]), and the next writer cuts the spoiled end off first.
+//! A record whose checksum is right and whose body is none of the above was not spoiled by a crash: somebody who knows
+//! more has written it, and the file is Corrupt, so that nobody cuts it off or writes it again with less in it.
 //! One writer: the shim.
 //!
 //! A container whose health is checked by an exec each second writes five megabytes a day, into memory (`/run`): the
@@ -253,23 +255,27 @@ fn parse(bytes: &[u8]) -> Result<(Vec<ExitEntry>, usize), CorruptReason> {
     }
     let mut entries = Vec::new();
     let mut torn = rest.len();
-    while let Some(entry) = decode(&mut rest) {
-        entries.push(entry);
+    while let Some(body) = sound_body(&mut rest) {
+        let strange = || CorruptReason::Malformed("a record of another kind".to_owned());
+        entries.push(decode(body).ok_or_else(strange)?);
         torn = rest.len();
     }
     Ok((entries, torn))
 }
 
-/// The record at the start of `bytes`, which is moved past it; `None` where there is no whole, sound one.
-fn decode(bytes: &mut &[u8]) -> Option<ExitEntry> {
+/// The body of the record at the start of `bytes`, which is moved past it; `None` where there is no whole, sound one.
+fn sound_body<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let record = *bytes;
     let length = usize::from(u16::from_le_bytes(take(bytes)?));
-    let (mut body, after) = bytes.split_at_checked(length)?;
+    let (body, after) = bytes.split_at_checked(length)?;
     *bytes = after;
     let checksum = u32::from_le_bytes(take(bytes)?);
-    if crc32(record.get(..size_of::<u16>() + length)?) != checksum {
-        return None;
-    }
+    let is_sound = crc32(record.get(..size_of::<u16>() + length)?) == checksum;
+    is_sound.then_some(body)
+}
+
+/// What a body says; `None` where it is not as [`encode`] makes it.
+fn decode(mut body: &[u8]) -> Option<ExitEntry> {
     let identity = ProcessIdentity {
         pid: Pid::new(u32::from_le_bytes(take(&mut body)?))?,
         start_ticks: u64::from_le_bytes(take(&mut body)?),
@@ -277,7 +283,11 @@ fn decode(bytes: &mut &[u8]) -> Option<ExitEntry> {
     };
     let [status, flags] = take(&mut body)?;
     let exited_at = Timestamp::from_unix_nanos(u64::from_le_bytes(take(&mut body)?));
-    let started_at = Timestamp::from_unix_nanos(u64::from_le_bytes(take(&mut body)?));
+    let started_at = u64::from_le_bytes(take(&mut body)?);
+    let is_started = flags & FLAG_STARTED != 0;
+    if flags & !(FLAG_OOM_KILLED | FLAG_STARTED) != 0 || (!is_started && started_at != 0) {
+        return None;
+    }
     let exec = match std::str::from_utf8(body).ok()? {
         "" => None,
         id => Some(ExecId::new(id).ok()?),
@@ -287,7 +297,7 @@ fn decode(bytes: &mut &[u8]) -> Option<ExitEntry> {
         identity,
         status: ExitStatus::from_code(status),
         exited_at,
-        started_at: (flags & FLAG_STARTED != 0).then_some(started_at),
+        started_at: is_started.then_some(Timestamp::from_unix_nanos(started_at)),
         oom_killed: flags & FLAG_OOM_KILLED != 0,
     })
 }

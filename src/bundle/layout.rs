@@ -55,6 +55,12 @@ impl Bundle {
         &self.0
     }
 
+    /// Whether the directory is not there (ENOENT). One that cannot be looked at is there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.0.try_exists(), Ok(false))
+    }
+
     names! {
         /// The OCI spec.
         config = "config.json";
@@ -108,6 +114,15 @@ impl Bundle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_directory_that_is_not_there_is_gone() {
+        assert!(Bundle::new("/no/such/bundle").is_gone());
+        assert!(!Bundle::new("/").is_gone());
+        // ENOTDIR and ENAMETOOLONG.
+        assert!(!Bundle::new("/proc/version/b").is_gone());
+        assert!(!Bundle::new(format!("/{}", "b".repeat(300))).is_gone());
+    }
 
     #[test]
     fn no_exec_id_names_a_file_of_init() {

@@ -49,7 +49,7 @@ pub enum CorruptReason {
 /// The bytes of the file at `path`, at most `limit`.
 #[must_use]
 pub fn read_bytes(path: &Path, limit: u64) -> Read<Vec<u8>> {
-    match file::read_bounded(path, limit) {
+    match file::read_at_once(path, limit) {
         Ok(bytes) => Read::Found(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Read::Absent,
         Err(error) => Read::Corrupt(path.into(), CorruptReason::Unreadable(error)),

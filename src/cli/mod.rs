@@ -19,7 +19,7 @@ mod image;
 mod inspect;
 mod json;
 mod lifecycle;
-mod log;
+pub mod log;
 mod logs;
 mod output;
 mod pods;
@@ -29,7 +29,7 @@ mod resolve;
 mod run;
 mod stats;
 mod table;
-mod time;
+pub mod time;
 mod version;
 mod watch;
 

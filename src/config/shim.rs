@@ -23,7 +23,7 @@ use containerd_shim_protos::protobuf::{self, CodedInputStream, Message};
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
 use serde::Deserialize;
 
-use crate::sys::file::read_bounded;
+use crate::sys::file::read_at_once;
 
 /// Where runc keeps its containers' state for containerd, one directory a namespace below it.
 pub const DEFAULT_OCI_ROOT: &str = "/run/containerd/runc";
@@ -230,7 +230,7 @@ impl ShimOptions {
             return Ok(Self::default());
         }
         let path = PathBuf::from(generic.config_path);
-        match read_bounded(&path, MAX_CONFIG_LEN) {
+        match read_at_once(&path, MAX_CONFIG_LEN) {
             Ok(contents) => Self::from_toml(&contents, &path.display().to_string()),
             Err(source) => Err(OptionsError::Read { path, source }),
         }

@@ -58,13 +58,23 @@ pub struct Call {
     /// The subcommand.
     pub operation: &'static str,
     binary: PathBuf,
+    /// Where the runtime keeps the container.
+    state: PathBuf,
     output: Option<File>,
-    log: PathBuf,
-    log_start: u64,
+    log: Option<RuntimeLog>,
+}
+
+/// The log of a runtime. It grows with every call; what a call adds to it is its own.
+#[derive(Debug)]
+struct RuntimeLog {
+    path: PathBuf,
+    /// How long it was before the call, in bytes.
+    start: u64,
 }
 
 impl OciRuntime {
-    /// Prepares `command` for the container `id` in `bundle`: what to start, and what to ask for its result after.
+    /// Prepares `command` for the container `id` in `bundle`: what to start, and what to ask for its result after. Where
+    /// there is no bundle the runtime works in `/` and keeps no log: what it has to say it prints.
     ///
     /// # Errors
     /// [`OciError::Io`] where no memory file could be made.
@@ -72,7 +82,7 @@ impl OciRuntime {
         &self,
         command: &Command,
         id: &ContainerId,
-        bundle: &Path,
+        bundle: Option<&Path>,
         stdio: CallStdio,
     ) -> Result<(Spawn, Call), OciError> {
         let operation = command.name();
@@ -83,14 +93,12 @@ impl OciRuntime {
                 source,
             }
         };
-        let log = bundle.join("log.json");
+        let log = bundle.map(RuntimeLog::of);
         let mut args: Vec<OsString> = vec!["--root".into(), self.root.clone().into()];
-        args.extend([
-            "--log".into(),
-            log.clone().into(),
-            "--log-format".into(),
-            "json".into(),
-        ]);
+        if let Some(log) = &log {
+            let path = log.path.clone().into();
+            args.extend(["--log".into(), path, "--log-format".into(), "json".into()]);
+        }
         args.extend(self.systemd_cgroup.then(|| "--systemd-cgroup".into()));
         args.extend(command.argv(id));
         let (stdin, stdout, stderr, output) = match stdio {
@@ -116,23 +124,21 @@ impl OciRuntime {
             program: self.binary.clone().into(),
             args,
             environment: Environment::Inherit,
-            cwd: Some(bundle.to_owned()),
+            cwd: Some(bundle.unwrap_or(Path::new("/")).to_owned()),
             stdin,
             stdout,
             stderr,
             further_fds: Vec::new(),
             session: Session::Inherit,
         };
-        // The log grows with every call; only what this one adds is its own.
-        let log_start = std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
         Ok((
             spawn,
             Call {
                 operation,
                 binary: self.binary.clone(),
+                state: self.root.join(id.as_str()),
                 output,
                 log,
-                log_start,
             },
         ))
     }
@@ -185,12 +191,12 @@ impl Call {
         if status.get() == 0 {
             return Ok(output);
         }
-        let logged = last_error(&self.log, self.log_start);
+        let logged = self.log.as_ref().and_then(RuntimeLog::last_error);
         let printed = String::from_utf8_lossy(&output).trim().to_owned();
         let message = logged.or(Some(printed)).filter(|text| !text.is_empty());
         let message =
             message.unwrap_or_else(|| format!("exit status {status}, and nothing was said"));
-        let kind = classify(&message);
+        let kind = classify(&message, &self.state);
         Err(OciError::Failed {
             operation,
             message,
@@ -243,49 +249,69 @@ fn read_from_start(mut file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last error that a runtime's log has after `start`; `None` where it has none or cannot be read.
-fn last_error(log: &Path, start: u64) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    let len = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(start.max(len.saturating_sub(MAX_OUTPUT))))
-        .ok()?;
-    let mut bytes = Vec::new();
-    file.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    lines
-        .into_iter()
-        .find(|line| line.level == "error" && !line.msg.is_empty())
-        .map(|line| line.msg)
+impl RuntimeLog {
+    /// The log in `bundle`, as long as it is now.
+    fn of(bundle: &Path) -> Self {
+        let path = bundle.join("log.json");
+        let start = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        Self { path, start }
+    }
+
+    /// The last error that was added; `None` where there is none or it cannot be read.
+    fn last_error(&self) -> Option<String> {
+        let mut file = File::open(&self.path).ok()?;
+        let len = file.metadata().ok()?.len();
+        let start = self.start.max(len.saturating_sub(MAX_OUTPUT));
+        file.seek(SeekFrom::Start(start)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text
+            .lines()
+            .rev()
+            .filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
+        lines
+            .into_iter()
+            .find(|line| line.level == "error" && !line.msg.is_empty())
+            .map(|line| line.msg)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(binary: &str, command: &Command, stdio: CallStdio) -> Result<Vec<u8>, OciError> {
-        let root = std::env::temp_dir();
+    fn run_in(
+        bundle: Option<&Path>,
+        binary: &str,
+        command: &Command,
+        stdio: CallStdio,
+    ) -> Result<Vec<u8>, OciError> {
         let runtime = OciRuntime {
             binary: binary.into(),
-            root: root.join("none"),
+            root: std::env::temp_dir().join("none"),
             systemd_cgroup: false,
         };
         let id = ContainerId::new("unknown").unwrap();
-        let (spawn, call) = runtime.prepare(command, &id, &root, stdio).unwrap();
+        let (spawn, call) = runtime.prepare(command, &id, bundle, stdio).unwrap();
         call.run_blocking(spawn, Duration::from_secs(20))
     }
 
+    fn run(binary: &str, command: &Command, stdio: CallStdio) -> Result<Vec<u8>, OciError> {
+        run_in(Some(&std::env::temp_dir()), binary, command, stdio)
+    }
+
     #[test]
-    fn a_container_that_runc_does_not_know_is_no_such_container() {
-        let error = run("runc", &Command::Start, CallStdio::Captured).unwrap_err();
-        assert_eq!(
-            error.kind(),
-            super::super::FailureKind::NoSuchContainer,
-            "{error}"
-        );
+    fn a_container_that_runc_does_not_know_is_no_such_container_with_a_bundle_and_without() {
+        for bundle in [Some(std::env::temp_dir()), None] {
+            let bundle = bundle.as_deref();
+            let error = run_in(bundle, "runc", &Command::Start, CallStdio::Captured).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                super::super::FailureKind::NoSuchContainer,
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `libcontainer/container_linux.go`) and crun's (`src/libcrun/status.c`, `container.c`).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a failure means to the caller.
@@ -82,9 +82,17 @@ impl OciError {
     }
 }
 
-/// What `message` means.
+/// What `message` means, said by a runtime that keeps the container, if it does, in the directory `state`.
 #[must_use]
-pub fn classify(message: &str) -> FailureKind {
+pub fn classify(message: &str, state: &Path) -> FailureKind {
+    // crun's delete (`src/libcrun/status.c`); of another directory this would mean something else.
+    let no_state = format!(
+        "cannot open directory '{}': No such file or directory",
+        state.display()
+    );
+    if message.contains(&no_state) {
+        return FailureKind::NoSuchContainer;
+    }
     let message = message.to_ascii_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     if says(&[
@@ -134,8 +142,16 @@ mod tests {
                 "exec: \"/nope\": stat /nope: no such file or directory",
                 FailureKind::Other,
             ),
+            (
+                "cannot open directory '/run/crun/x': No such file or directory",
+                FailureKind::NoSuchContainer,
+            ),
+            (
+                "cannot open directory '/run/crun/x/rootfs': No such file or directory",
+                FailureKind::Other,
+            ),
         ] {
-            assert_eq!(classify(text), kind, "{text}");
+            assert_eq!(classify(text, Path::new("/run/crun/x")), kind, "{text}");
         }
     }
 }

@@ -30,14 +30,15 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Makes one call and waits for its end; gives what it printed, where that is captured.
+    /// Makes one call and waits for its end; gives what it printed, where that is captured. A bundle that is gone is no
+    /// reason not to: the runtime keeps its state elsewhere, and what runs must be killable and what has ended removable.
     ///
     /// # Errors
     /// [`OciError`]; at the deadline the runtime is killed, whatever it had done by then.
     pub async fn call(&self, command: &Command, stdio: CallStdio) -> Result<Vec<u8>, OciError> {
-        let (spawn, call) = self
-            .runtime
-            .prepare(command, &self.id, self.bundle.dir(), stdio)?;
+        // Neither a program's working directory nor its log can be in what is not there.
+        let bundle = (!self.bundle.is_gone()).then(|| self.bundle.dir());
+        let (spawn, call) = self.runtime.prepare(command, &self.id, bundle, stdio)?;
         debug!(container = self.id.as_str(), operation = call.operation; "call the OCI runtime");
         let mut child = self
             .reaper

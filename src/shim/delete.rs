@@ -146,7 +146,7 @@ fn delete_container(
     directory: &Path,
 ) -> Result<(), OciError> {
     let command = Command::Delete(DeleteMode::Force);
-    let (spawn, call) = runtime.prepare(&command, id, directory, CallStdio::Captured)?;
+    let (spawn, call) = runtime.prepare(&command, id, Some(directory), CallStdio::Captured)?;
     call.run_blocking(spawn, OCI_LIMIT).map(drop)
 }
 

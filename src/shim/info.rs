@@ -1,7 +1,6 @@
 //! The `-info` action: what this runtime is and what its OCI runtime can do, as a protobuf `RuntimeInfo`.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use containerd_shim_protos::protobuf::Message;
@@ -51,8 +50,7 @@ pub fn run() -> Result<Vec<u8>, InfoError> {
     let options = ShimOptions::from_any(sent.as_ref())?;
     let runtime = oci_runtime(&options, &Namespace::new("info")?);
     let id = ContainerId::new("info")?;
-    let (spawn, call) =
-        runtime.prepare(&Command::Features, &id, Path::new("/"), CallStdio::Captured)?;
+    let (spawn, call) = runtime.prepare(&Command::Features, &id, None, CallStdio::Captured)?;
     let features = match call.run_blocking(spawn, FEATURES_LIMIT) {
         Ok(json) => Some(Any {
             type_url: FEATURES_TYPE.to_owned(),

@@ -23,7 +23,7 @@ use log::{debug, warn};
 use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::convert;
 use super::outbox::{Outbox, Waiting};
@@ -46,6 +46,7 @@ pub struct Publisher {
     queue: Rc<RefCell<Outbox>>,
     changed: Rc<Notify>,
     flushing: Rc<Notify>,
+    delivered: Rc<Notify>,
     refused: Rc<Cell<u64>>,
     namespace: Namespace,
     address: Option<PathBuf>,
@@ -75,6 +76,7 @@ impl Publisher {
             queue: Rc::new(RefCell::new(Outbox::new(QUEUE_BOUND))),
             changed: Rc::default(),
             flushing: Rc::default(),
+            delivered: Rc::default(),
             refused: Rc::default(),
             namespace,
             address,
@@ -120,10 +122,12 @@ impl Publisher {
     /// Waits until everything was delivered, at most `limit`.
     pub async fn flush(&self, limit: Duration) {
         self.flushing.notify_one();
-        let deadline = Instant::now() + limit;
-        while !self.is_empty() && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
-        }
+        let all = async {
+            while !self.is_empty() {
+                self.delivered.notified().await;
+            }
+        };
+        drop(timeout(limit, all).await);
         let left = self.queue.borrow().len();
         if left > 0 {
             warn!(left = left; "the manager did not take every event in time");
@@ -172,6 +176,7 @@ impl Publisher {
                 }
             }
             self.queue.borrow_mut().remove(number);
+            self.delivered.notify_one();
             (backoff, refusals) = (FIRST_BACKOFF, 0);
             if was_away && self.is_empty() {
                 // What piled up meanwhile is free, in the middle of the heap.

@@ -21,7 +21,7 @@ use log::{LevelFilter, error, info, warn};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 use super::args::{Args, ArgsError};
 use super::create::{Environment, create};
@@ -44,8 +44,8 @@ const LISTENER_FD: i32 = 3;
 const CREATE_BOUND: usize = 16;
 /// How long the last events may take to be delivered once nothing else is left to do.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
-/// How long the callers may take to hang up after the answer to Shutdown.
-const HANG_UP_LIMIT: Duration = Duration::from_millis(500);
+/// How long the last answers may take to be written.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How long nothing needs to have happened, at least, before freed memory is given back.
 const REST_DELAY: Duration = Duration::from_millis(500);
 /// How long a worker thread is kept for the next piece of work.
@@ -82,6 +82,7 @@ fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
 /// # Errors
 /// [`ServerError`], before anything is served.
 pub fn run(args: &Args) -> Result<(), ServerError> {
+    memory::forget_tunables();
     let bundle = env::current_dir().map_err(io_error("find the working directory"))?;
     let level = if args.debug {
         LevelFilter::Debug
@@ -190,10 +191,8 @@ async fn serve(
         remove_socket(&socket);
     }
     publisher.flush(FLUSH_LIMIT).await;
-    let deadline = Instant::now() + HANG_UP_LIMIT;
-    while !connections.is_empty() && Instant::now() < deadline {
-        sleep(Duration::from_millis(5)).await;
-    }
+    // The answer to Shutdown, and what else is under way. Nobody has to hang up first.
+    drop(timeout(ANSWER_LIMIT, server.shutdown()).await);
     loggers.ended().await;
     Ok(())
 }
@@ -231,6 +230,7 @@ async fn give_memory_back(activity: Rc<Notify>) {
         activity.notified().await;
         sleep(REST_DELAY).await;
         memory::trim_heap();
+        memory::trim_stack();
     }
 }
 

@@ -21,9 +21,9 @@ use crate::cgroup;
 use crate::config::{OptionsError, ShimOptions};
 use crate::oci::Spec;
 use crate::oci::spec::SpecError;
-use crate::sys::prctl;
 use crate::sys::socket::{self, Presence};
 use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
+use crate::sys::{memory, prctl};
 use crate::types::Pid;
 
 /// Where containerd expects the sockets of its shims.
@@ -185,6 +185,10 @@ fn serve(
         .filter(|(name, _)| name != "TTRPC_ADDRESS")
         .collect();
     variables.push(("TTRPC_ADDRESS".into(), params.ttrpc_address.clone().into()));
+    let (name, value) = memory::TUNABLES;
+    if variables.iter().all(|(set, _)| set != name) {
+        variables.push((name.into(), value.into()));
+    }
     let server = Spawn {
         program: program.clone().into(),
         args: words,

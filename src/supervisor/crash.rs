@@ -4,6 +4,7 @@
 //! FAILPOINTS="start.created=return"            SIGKILL where `crash::point("start.created")` stands
 //! FAILPOINTS="start.created=2*off->return"     the same, when it is passed for the third time
 //! FAILPOINTS="recover.asked=return(PATH)"      at a gate: waits until there is no PATH; everything else goes on
+//! FAILPOINTS="defect.orphans=return"           one of the defects by which the recovery harness is tested
 //! ```
 //!
 //! Each name is `RPC.STEP`, the step being the one that was just done. `sent.METHOD` is of the calls to shims: it was sent,
@@ -29,8 +30,15 @@ pub async fn gate(_name: &str) {}
 #[inline]
 pub async fn sent(_method: &str) {}
 
+/// Whether a test asked for the seeded defect `defect.NAME`: never.
+#[cfg(not(feature = "crash-points"))]
+#[inline]
+pub const fn has_defect(_name: &str) -> bool {
+    false
+}
+
 #[cfg(feature = "crash-points")]
-pub use armed::{arm, gate, point, sent};
+pub use armed::{arm, gate, has_defect, point, sent};
 
 #[cfg(feature = "crash-points")]
 mod armed {
@@ -79,6 +87,11 @@ mod armed {
             tokio::task::yield_now().await;
         }
         point(&format!("sent.{method}"));
+    }
+
+    /// Whether a test asked for the seeded defect `defect.NAME`.
+    pub fn has_defect(name: &str) -> bool {
+        reached(&format!("defect.{name}")).is_some()
     }
 
     /// The argument of `return`, where a test named this point.

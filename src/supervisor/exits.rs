@@ -104,6 +104,10 @@ pub async fn ended(supervisor: &Arc<Supervisor>, container: &Arc<Container>, end
         supervisor
             .events
             .publish(&supervisor.store, container.id(), stopped);
+        if crash::has_defect("told_twice") {
+            let events = &supervisor.events;
+            events.publish(&supervisor.store, container.id(), stopped);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What files of the shim may be: nobody else reads them.
@@ -65,9 +65,28 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What open(2) or read(2) answered; `FileTooLarge` past the limit.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    contents_of(File::open(path)?, limit)
+}
+
+/// As [`read_bounded`], of a path that another program has named or could have replaced: nothing there is waited for.
+/// open(2) of a fifo waits for its writer, and so would whoever serves everybody from one thread.
+///
+/// # Errors
+/// As [`read_bounded`]; `InvalidInput` for a fifo.
+pub fn read_at_once(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a fifo"));
+    }
+    contents_of(file, limit)
+}
+
+fn contents_of(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
-    File::open(path)?
-        .take(limit.saturating_add(1))
+    file.take(limit.saturating_add(1))
         .read_to_end(&mut contents)?;
     if u64::try_from(contents.len()).is_ok_and(|len| len <= limit) {
         Ok(contents)
@@ -158,5 +177,18 @@ mod tests {
         assert!(path.join("full").is_dir());
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
         assert!(replace(&scratch.path().join("no/such/dir"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_fifo_that_nobody_writes_to_is_refused_and_not_waited_for() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = read_at_once(&path, 10).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        scratch.write("file", "0123456789");
+        let file = scratch.path().join("file");
+        assert_eq!(read_at_once(&file, 10).unwrap(), b"0123456789");
+        assert!(read_at_once(&file, 9).is_err());
     }
 }

@@ -9,7 +9,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::proc;
-use crate::types::{ProcessIdentity, Signal};
+use crate::types::{ExitStatus, ProcessIdentity, Signal};
+
+/// `struct pidfd_info` as of Linux 6.15 (include/uapi/linux/pidfd.h): its first 64 bytes.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// Asks for `exit_code`, and says that it is there.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+nix::ioctl_readwrite! {
+    /// `PIDFD_GET_INFO`.
+    pidfd_get_info, 0xFF, 11, PidfdInfo
+}
 
 /// A process.
 #[derive(Debug)]
@@ -78,6 +96,26 @@ impl Pidfd {
         }
     }
 
+    /// How the process ended: `None` while it runs or nobody has taken its zombie away, and where the kernel is older
+    /// than Linux 6.15 and does not tell (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, include/uapi/linux/pidfd.h). Anybody
+    /// may ask, not only its parent.
+    ///
+    /// # Errors
+    /// What ioctl(2) answered.
+    pub fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
+        let mut info = PidfdInfo {
+            mask: PIDFD_INFO_EXIT,
+            ..PidfdInfo::default()
+        };
+        // SAFETY: the descriptor is open for the length of the call, and the kernel writes no more than the size of the
+        // structure, which is part of the request's number.
+        match unsafe { pidfd_get_info(self.0.as_raw_fd(), &raw mut info) } {
+            Ok(_) if info.mask & PIDFD_INFO_EXIT != 0 => Ok(Some(decoded(info.exit_code))),
+            Ok(_) | Err(Errno::ESRCH | Errno::ENOTTY | Errno::EINVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes the zombie away, if it is one and this process's child.
     ///
     /// # Errors
@@ -89,6 +127,18 @@ impl Pidfd {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A wait status as wait(2) describes it.
+fn decoded(status: i32) -> ExitStatus {
+    if libc::WIFEXITED(status) {
+        let code = u8::try_from(libc::WEXITSTATUS(status) & 0xff).unwrap_or(u8::MAX);
+        return ExitStatus::from_code(code);
+    }
+    u32::try_from(libc::WTERMSIG(status))
+        .ok()
+        .and_then(Signal::new)
+        .map_or(ExitStatus::UNKNOWN, ExitStatus::from_signal)
 }
 
 fn proc_is_gone(error: &io::Error) -> bool {
@@ -122,5 +172,30 @@ mod tests {
         child.wait().unwrap();
         assert!(!held.signal(Signal::new(9).unwrap()).unwrap());
         held.reap().unwrap();
+    }
+
+    #[test]
+    fn the_kernel_tells_anybody_how_a_process_ended_once_it_was_reaped() {
+        let release = nix::sys::utsname::uname().unwrap();
+        let release = release.release().to_str().unwrap().to_owned();
+        for (script, expected) in [
+            ("exit 7", ExitStatus::from_code(7)),
+            ("kill -KILL $$", ExitStatus::KILLED),
+        ] {
+            let mut child = std::process::Command::new("/bin/sh");
+            let mut child = child
+                .args(["-c", &format!("read x; {script}")])
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let identity = proc::identity(Pid::new(child.id()).unwrap()).unwrap();
+            let held = Pidfd::open(identity).unwrap().unwrap();
+            assert_eq!(held.exit_status().unwrap(), None);
+            child.wait().unwrap();
+            match held.exit_status().unwrap() {
+                Some(exit) => assert_eq!(exit, expected),
+                None => println!("Linux {release} does not tell how a process ended"),
+            }
+        }
     }
 }

@@ -3,17 +3,15 @@
 //! `OUTLIVE_LONG=1` makes the absence a minute long.
 
 use std::fs;
-use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
 use crate::support::ctr::Running;
 use crate::support::node::Node;
 use crate::support::poll;
+use crate::support::task_events::{self, TaskEvent};
 use crate::support::tasks::touch;
 
 on_every_containerd![
@@ -146,62 +144,38 @@ fn assert_stopped(node: &Node, pids: &[u32]) {
 struct Told {
     topic: String,
     id: String,
-    code: u64,
+    code: u32,
     exited_at: u64,
 }
 
 /// The exits and deletions of tasks, in the order received.
 fn told(text: &str) -> Vec<Told> {
-    text.lines().filter_map(parse).collect()
+    text.lines()
+        .filter_map(task_events::parse)
+        .filter_map(end)
+        .collect()
 }
 
-/// One line of `ctr events`: date, time, zone twice, namespace, topic, JSON.
-fn parse(line: &str) -> Option<Told> {
-    let (topic, body) = line[line.find(" /tasks/")? + 1..].split_once(' ')?;
-    let topic = topic.strip_prefix("/tasks/")?;
-    let body: Value = serde_json::from_str(body).ok()?;
-    ["exit", "delete"].contains(&topic).then(|| Told {
-        topic: topic.to_owned(),
-        id: body["container_id"].as_str().unwrap().to_owned(),
-        code: body["exit_status"].as_u64().unwrap(),
-        exited_at: seconds(&body["exited_at"]).unwrap_or_else(|| panic!("the time in {line}")),
-    })
+fn end(event: TaskEvent) -> Option<Told> {
+    ["exit", "delete"]
+        .contains(&event.topic.as_str())
+        .then(|| Told {
+            code: event
+                .code
+                .unwrap_or_else(|| panic!("the code in {event:?}")),
+            exited_at: event
+                .exited_at
+                .and_then(|at| u64::try_from(at / 1_000_000_000).ok())
+                .unwrap_or_else(|| panic!("the time in {event:?}")),
+            topic: event.topic,
+            id: event.container,
+        })
 }
 
-/// A time as one of the `ctr`s writes it: RFC 3339 in UTC, or an object of seconds and nanoseconds.
-fn seconds(time: &Value) -> Option<u64> {
-    let Some(text) = time.as_str() else {
-        return time.get("seconds")?.as_u64();
-    };
-    let part = |range: Range<usize>| text.get(range)?.parse::<u64>().ok();
-    let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
-    // The Julian day number of a date of the Gregorian calendar, for a year that begins in March.
-    let (years, months) = if month < 3 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
-    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day;
-    let hours = (days - 719_469) * 24 + part(11..13)?;
-    Some((hours * 60 + part(14..16)?) * 60 + part(17..19)?)
-}
-
-/// Makes an event that is no task's, until `subscriber` sees it: it listens then, and has seen all that came before.
+/// Makes an event that is no task's, until `subscriber` sees it.
 fn mark(node: &Node, subscriber: &Running, round: u32) {
-    let marks = || subscriber.stdout().matches("/namespaces/update").count();
-    let before = marks();
-    let mut repeats = 0;
-    poll::until("the subscriber hears", || {
-        repeats += 1;
-        let label = format!("round=r{round}-{repeats}");
-        node.ctr(&["namespace", "label", node.namespace(), &label])
-            .ok();
-        if marks() > before {
-            Ok(())
-        } else {
-            Err(subscriber.stderr())
-        }
-    });
+    task_events::mark(node, subscriber, round)
+        .unwrap_or_else(|last| panic!("the subscriber hears nothing: {last}"));
 }
 
 /// Nothing twice, nothing invented, and of each container the exit before the deletion.
@@ -215,7 +189,7 @@ fn assert_sound(events: &[Told], span: Span) {
             "{id}: {own:?}"
         );
         for event in own {
-            assert_eq!(event.code, u64::from(code(number)), "{event:?}");
+            assert_eq!(event.code, code(number), "{event:?}");
             assert!(
                 (span.0..=span.1).contains(&event.exited_at),
                 "it ended within {span:?}: {event:?}"

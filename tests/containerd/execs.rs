@@ -134,7 +134,7 @@ fn many_execs_leave_no_zombie(node: &mut Node) {
         }
     });
     poll::until("the shim reaps", || {
-        let zombies = leaks::zombies_of(shims[0]);
+        let zombies = leaks::zombies_of(&shims[..1]);
         if zombies.is_empty() {
             Ok(())
         } else {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::node::Node;
-use crate::support::under_test::{Version, runtime, shim};
+use crate::support::under_test::{Version, shim};
 use crate::support::{leaks, poll};
 
 on_every_containerd![
@@ -45,7 +45,12 @@ fn the_binary_tells_its_version_and_features(node: &mut Node) {
 fn containerd_is_content_with_the_runtime(node: &mut Node) {
     if node.version() == Version::V2 {
         let info = node
-            .ctr(&["plugins", "inspect-runtime", "--runtime", &runtime()])
+            .ctr(&[
+                "plugins",
+                "inspect-runtime",
+                "--runtime",
+                node.runtime().name(),
+            ])
             .ok();
         assert!(info.contains("ociVersionMin"), "{info}");
     }

@@ -12,8 +12,9 @@ use outlive::api::cri::{self, ContainerEventType as Kind, ContainerState as Stat
 use outlive::supervisor::store::{Checkpoint, ContainerStatus};
 use outlive::types::ProcessIdentity;
 
-use crate::scene::{is_alive, now, until_dead};
+use crate::scene::{PROGRAM, is_alive, now, until_dead};
 use crate::support::poll;
+use crate::support::supervisor::{Options, Supervisor};
 use crate::support::supervisor_leaks;
 use crate::watch::Events;
 use crate::world::{Runs, World};
@@ -281,4 +282,84 @@ fn a_container_whose_shim_is_silent_is_removed_when_it_answers() {
             .map_err(|status| status.to_string())
     });
     until_dead(runs.init);
+}
+
+/// runc, whose `start` has started the program and does not come back while there is a file.
+struct SlowStart(std::path::PathBuf);
+
+impl SlowStart {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let name = format!("outlive-slow-start-{}", std::process::id());
+        let made = Self(std::env::temp_dir().join(name));
+        fs::create_dir(&made.0).unwrap();
+        fs::write(made.gate(), "").unwrap();
+        let waits = format!(
+            "while [ -e {} ]; do sleep 0.02; done",
+            made.gate().display()
+        );
+        let script = format!(
+            "#!/bin/sh\nrunc \"$@\"\ncode=$?\ncase \" $* \" in *\" start \"*) {waits};; esac\nexit $code\n"
+        );
+        fs::write(made.runtime(), script).unwrap();
+        fs::set_permissions(made.runtime(), fs::Permissions::from_mode(0o755)).unwrap();
+        made
+    }
+
+    fn gate(&self) -> std::path::PathBuf {
+        self.0.join("gate")
+    }
+
+    fn runtime(&self) -> std::path::PathBuf {
+        self.0.join("runc")
+    }
+}
+
+impl Drop for SlowStart {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_start_that_goes_on_in_the_shim_is_not_undone() {
+    let slow = SlowStart::new();
+    let mut supervisor = Supervisor::start(Options {
+        failpoints: Some("sent.Start=return".to_owned()),
+        config: format!("[runtimes.outlive]\nbinary = {:?}\n", slow.runtime()),
+        ..Options::default()
+    });
+    supervisor.options().failpoints = None;
+    supervisor.load_busybox();
+    let pod = supervisor.run_pod("pod");
+    let id = supervisor.create(&pod, "c", &PROGRAM);
+    let before = now();
+    let (mut runtime, _) = supervisor.client();
+    let request = cri::StartContainerRequest {
+        container_id: id.clone(),
+    };
+    let answer = supervisor.wait(runtime.start_container(request));
+    assert!(answer.is_err(), "{answer:?}");
+    supervisor.crashed();
+    let runs = || fs::read_to_string(supervisor.log_of("c")).unwrap_or_default();
+    poll::until("the program runs", || {
+        let log = runs();
+        log.contains("runs").then_some(()).ok_or(log)
+    });
+    let at = now();
+    supervisor.restart();
+    // Long enough for what would undo it.
+    poll::until("it was asked for a while", || {
+        assert_eq!(supervisor.status(&id).state(), State::ContainerCreated);
+        let asked = now() - at;
+        (asked > 500_000_000).then_some(()).ok_or(asked.to_string())
+    });
+    fs::remove_file(slow.gate()).unwrap();
+    let shown = supervisor.until_state(&id, State::ContainerRunning);
+    assert!(
+        before <= shown.started_at && shown.started_at <= now(),
+        "{shown:?}"
+    );
+    let log = fs::read_to_string(supervisor.log_of("c")).unwrap();
+    assert_eq!(log.lines().count(), 1, "it ran twice: {log}");
 }

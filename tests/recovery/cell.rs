@@ -174,7 +174,8 @@ impl Scene {
     }
 
     fn expect_started(&self, expected: Verdict, shown: &cri::ContainerStatus) {
-        let known = self.checkpoint.as_ref().and_then(|it| it.started_at());
+        let whole = self.checkpoint.as_ref().and_then(|it| it.started_at());
+        let known = whole.or(self.start_on_disk);
         let is_told = match expected.becomes {
             Becomes::Running | Becomes::Paused | Becomes::Ended => true,
             Becomes::Unknown => expected.task == Task::Watched,

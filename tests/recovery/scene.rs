@@ -2,14 +2,8 @@
 //! as far as a crash can make it, and by a change of status.json where it cannot.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::SystemTime;
 
-use containerd_shim_protos::api::PauseRequest;
-use containerd_shim_protos::protobuf::Message as _;
-use containerd_shim_protos::ttrpc::{Code, Request, Response};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use outlive::api::cri;
@@ -20,7 +14,7 @@ use outlive::types::{ExitStatus, ProcessIdentity, Timestamp};
 
 use crate::support::supervisor::{Options, Supervisor};
 use crate::support::supervisor_leaks;
-use crate::support::{poll, stopped};
+use crate::support::{poll, stopped, task_call};
 use crate::table::{Reported, Saved};
 
 /// Says that it runs, and ends with 7 when there is a file /end.
@@ -58,8 +52,10 @@ pub struct Scene {
     /// Its init, if it ever had one.
     pub init: Option<ProcessIdentity>,
     pub shim: Option<i32>,
-    /// What its checkpoint says, where it says anything.
+    /// What its checkpoint says, where all of it is believed.
     pub checkpoint: Option<ContainerStatus>,
+    /// When the disk says that its program was started, where only that is believed.
+    pub start_on_disk: Option<Timestamp>,
 }
 
 /// Where the supervisor dies by itself.
@@ -95,6 +91,7 @@ impl Scene {
             init: None,
             shim: None,
             checkpoint: None,
+            start_on_disk: None,
         };
         if (reported, saved) == (Reported::NoShim, Saved::Created) {
             scene.supervisor.kill9();
@@ -219,6 +216,7 @@ impl Scene {
             .unwrap(),
             Saved::NoMeta => {
                 fs::remove_file(path.with_file_name("container.json")).unwrap();
+                self.start_on_disk = found.status.started_at();
             }
         }
         self.checkpoint = None;
@@ -312,37 +310,10 @@ fn until_gone(bundle: &Bundle) {
     });
 }
 
-/// Pause of the task service, on the bare wire (ttrpc's `PROTOCOL.md`): length, stream, type, flags, payload.
+/// Freezes a container behind the back of its supervisor.
 pub fn pause(bundle: &Bundle, id: &str) {
     let Read::Found(address) = endpoint::read(bundle) else {
         panic!("no address in {bundle:?}");
     };
-    let path = address.strip_prefix("unix://").unwrap();
-    let mut stream = UnixStream::connect(Path::new(path)).unwrap();
-    stream.set_read_timeout(Some(poll::DEADLINE)).unwrap();
-    let mut request = Request::new();
-    request.service = "containerd.task.v2.Task".to_owned();
-    request.method = "Pause".to_owned();
-    let mut pause = PauseRequest::new();
-    pause.id = id.to_owned();
-    request.payload = pause.write_to_bytes().unwrap();
-    let payload = request.write_to_bytes().unwrap();
-    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes().to_vec();
-    frame.extend(1u32.to_be_bytes());
-    frame.extend([1, 0]);
-    frame.extend(payload);
-    stream.write_all(&frame).unwrap();
-    let mut head = [0; 10];
-    stream.read_exact(&mut head).unwrap();
-    let length = u32::from_be_bytes(head[..4].try_into().unwrap());
-    let mut answer = vec![0; usize::try_from(length).unwrap()];
-    stream.read_exact(&mut answer).unwrap();
-    let answer = Response::parse_from_bytes(&answer).unwrap();
-    let status = answer.status.get_or_default();
-    assert_eq!(
-        status.code.enum_value_or_default(),
-        Code::OK,
-        "{}",
-        status.message
-    );
+    task_call::by_id(&address, "Pause", id).unwrap();
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # `make test`: every test there is, in parts, each of which runs even if one before it failed.
 #
-#   tests/setup/test.sh SHIM [PART...]        parts: setup config cargo crun guest
+#   tests/setup/test.sh SHIM [PART...]        parts: setup config cargo crun cost guest
 #
 # The guest (tests/guest/plan) has what this machine may lack: cgroup v2, CAP_SYS_RESOURCE, criu. Its
 # processor is emulated, some twenty times slower, so it runs all of tests/guest, the unit tests of
@@ -18,7 +18,7 @@ cd "$repo" || exit 1
 shim=$1
 shift
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(setup config cargo crun guest)
+[ ${#parts[@]} -gt 0 ] || parts=(setup config cargo crun cost guest)
 mkdir -p target
 log=target/test.log
 : >"$log"
@@ -27,7 +27,7 @@ run() {
     case $1 in
     # The packages of every part, and the containerds.
     setup) tests/setup/packages.sh containerd runc crun busybox-static containernetworking-plugins \
-        e2fsprogs iproute2 iptables util-linux &&
+        e2fsprogs iproute2 iptables libfaketime util-linux valgrind xfsprogs &&
         tests/setup/containerd.sh ;;
     config) tests/setup/check-config.sh ;;
     cargo) OUTLIVE_SHIM=$shim \
@@ -35,6 +35,9 @@ run() {
     crun) OUTLIVE_SHIM=$shim OUTLIVE_OCI_RUNTIME=crun \
         tests/setup/crun.sh cargo test --locked --features crash-points --no-fail-fast \
         --test containerd v1_6:: ;;
+    # What it executes, in instructions: these figures are the same on a busy machine.
+    cost) OUTLIVE_SHIM=$shim \
+        cargo test --locked --quiet --features crash-points --test bench -- --only instructions --check ;;
     guest) tests/guest/test.sh "$shim" ;;
     *)
         echo "no part $1"

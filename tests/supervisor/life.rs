@@ -68,12 +68,17 @@ fn a_success_is_completed() {
 fn the_pid_of_a_running_container_is_that_of_its_program() {
     let (supervisor, pod) = ready();
     let id = supervisor.run(&pod, "c", &["/bin/sleep", "1000"]);
-    let text = supervisor.ok(&["inspect", &id]);
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let pid = find(&json, "pid").and_then(serde_json::Value::as_u64);
-    let pid = pid.unwrap_or_else(|| panic!("no pid in {text}"));
+    let pid = pid(&supervisor, &id);
     let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(command.starts_with("/bin/sleep"), "{command:?}");
+}
+
+/// The pid of a running container's init, as `outlive inspect` tells it.
+pub fn pid(supervisor: &Supervisor, id: &str) -> u64 {
+    let text = supervisor.ok(&["inspect", id]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let pid = find(&json, "pid").and_then(serde_json::Value::as_u64);
+    pid.unwrap_or_else(|| panic!("no pid in {text}"))
 }
 
 /// The first value of that key, however deep.
@@ -124,9 +129,7 @@ fn stop_sends_sigterm_first_and_kills_after_the_grace() {
 
 /// Waits until the container's init handles or ignores `signal`: a signal before that would simply end it.
 fn until_traps(supervisor: &Supervisor, id: &str, signal: u32) {
-    let text = supervisor.ok(&["inspect", id]);
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let pid = find(&json, "pid").unwrap().as_u64().unwrap();
+    let pid = pid(supervisor, id);
     poll::until("the trap is set", || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let mask = |name: &str| {

@@ -4,14 +4,9 @@ use std::time::Duration;
 
 use outlive::api::cri::ContainerState;
 
-use crate::life::{find, listed, ready, remove, stop};
+use crate::life::{listed, pid, ready, remove, stop};
 use crate::support::poll;
 use crate::support::supervisor::Supervisor;
-
-fn pid(supervisor: &Supervisor, id: &str) -> u64 {
-    let json: serde_json::Value = serde_json::from_str(&supervisor.ok(&["inspect", id])).unwrap();
-    find(&json, "pid").unwrap().as_u64().unwrap()
-}
 
 #[test]
 fn a_running_container_is_the_same_after_kill_9() {

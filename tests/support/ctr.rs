@@ -1,9 +1,11 @@
 //! One run of containerd's own client `ctr`, with a hard deadline: a hang is a failure that shows what hung.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::poll;
 
@@ -23,6 +25,15 @@ impl Output {
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "the command failed: {self:?}");
         self.stdout
+    }
+
+    /// The exit code of the task that a `ctr task delete` which succeeded has deleted: it warns about any but 0.
+    pub fn task_exit_code(&self) -> Option<i32> {
+        let Some((_, rest)) = self.stderr.split_once("non-zero exit code ") else {
+            return Some(0);
+        };
+        let end = rest.find(|letter: char| !letter.is_ascii_digit());
+        rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
     }
 }
 
@@ -95,6 +106,42 @@ impl Running {
             stdout: self.stdout(),
             stderr: self.stderr(),
         }
+    }
+
+    /// Its standard output from this byte on, up to now.
+    pub fn stdout_from(&self, offset: u64) -> Vec<u8> {
+        let mut rest = Vec::new();
+        if let Ok(mut file) = File::open(&self.stdout)
+            && file.seek(SeekFrom::Start(offset)).is_ok()
+        {
+            // What cannot be read now is read by the next question.
+            drop(file.read_to_end(&mut rest));
+        }
+        rest
+    }
+
+    /// Waits for its end, at most for `limit` and until `gives_up` says why; then kills it.
+    pub fn finish_within(
+        mut self,
+        limit: Duration,
+        mut gives_up: impl FnMut() -> Option<String>,
+    ) -> Result<Output, String> {
+        let ended = poll::within(limit, || match self.child.try_wait().unwrap() {
+            Some(status) => Ok(Ok(status)),
+            None => gives_up().map(Err).ok_or_else(|| "no end".to_owned()),
+        });
+        let why = match ended {
+            Ok(Ok(status)) => {
+                return Ok(Output {
+                    code: status.code(),
+                    stdout: self.stdout(),
+                    stderr: self.stderr(),
+                });
+            }
+            Ok(Err(why)) => why,
+            Err(why) => format!("{why} within {limit:?}"),
+        };
+        Err(format!("{}: {why} {}", self.what, self.stderr()))
     }
 
     /// Kills it without a word of what it was doing.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +28,9 @@ pub struct Footprint {
     pub fifos: Option<PathBuf>,
 }
 
+/// How long the killed may take to end.
+const ENDS: Duration = Duration::from_secs(20);
+
 /// Waits until nothing is left: a shim ends after its last answer, and one that was never asked for anything, some time after its start.
 /// Returns what stays.
 pub fn settle(footprint: &Footprint) -> Vec<String> {
@@ -44,11 +48,15 @@ pub fn settle(footprint: &Footprint) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn find(footprint: &Footprint) -> Vec<String> {
+/// What is there at this moment.
+pub fn find(footprint: &Footprint) -> Vec<String> {
     let mut found = Vec::new();
     for process in processes() {
+        if process.is_client() {
+            continue;
+        }
         if process.belongs_to(footprint) {
-            found.push(format!("process {process:?}"));
+            found.push(process.described());
         } else if process.is_zombie_of(footprint.containerd) {
             found.push(format!("zombie {process:?}"));
         }
@@ -67,7 +75,7 @@ fn find(footprint: &Footprint) -> Vec<String> {
         found.extend(
             entries(&tasks)
                 .into_iter()
-                .filter(|path| !is_hidden(path))
+                .filter(|path| !is_hidden(path) && !is_in_the_way(path))
                 .map(|path| format!("bundle {}", path.display())),
         );
     }
@@ -97,20 +105,34 @@ fn find(footprint: &Footprint) -> Vec<String> {
 
 /// Removes the traces of a node whose test failed, so that it does not fail others.
 pub fn remove(footprint: &Footprint) {
-    for _ in 0..3 {
-        for process in processes()
+    for root in cgroup_roots() {
+        thaw(&root.join(&footprint.namespace));
+    }
+    // More than once: a shim that is killed may have started something meanwhile.
+    let ended = poll::within(ENDS, || {
+        let found = processes();
+        let left: Vec<&Process> = found
             .iter()
-            .filter(|process| process.belongs_to(footprint))
-        {
+            .filter(|process| process.belongs_to(footprint) && !process.is_dead())
+            .collect();
+        for process in &left {
             drop(
                 Command::new("kill")
                     .args(["-KILL", &process.pid.to_string()])
                     .output(),
             );
         }
-        for path in mounts(footprint).iter().rev() {
-            drop(Command::new("umount").arg("-l").arg(path).output());
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
         }
+    });
+    if let Err(left) = ended {
+        println!("not to be killed: {left}");
+    }
+    for path in mounts(footprint).iter().rev() {
+        drop(Command::new("umount").arg("-l").arg(path).output());
     }
     for state in entries(&oci_state(footprint)) {
         drop(fs::remove_dir_all(state));
@@ -121,6 +143,22 @@ pub fn remove(footprint: &Footprint) {
     }
     for socket in sockets(footprint) {
         drop(fs::remove_file(socket));
+    }
+}
+
+/// A frozen process does not die before it is thawed: cgroup v1's freezer.
+fn thaw(dir: &Path) {
+    for child in entries(dir).iter().filter(|path| path.is_dir()) {
+        for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            // Each hierarchy has one of the two at most.
+            let file = child.join(file);
+            if file.exists()
+                && let Err(error) = fs::write(&file, word)
+            {
+                println!("{}: {error}", file.display());
+            }
+        }
+        thaw(child);
     }
 }
 
@@ -138,7 +176,8 @@ pub struct Process {
 }
 
 impl Process {
-    fn read(pid: u32) -> Option<Self> {
+    /// The process of this pid, where there is one.
+    pub fn read(pid: u32) -> Option<Self> {
         let dir = PathBuf::from(format!("/proc/{pid}"));
         let stat = fs::read_to_string(dir.join("stat")).ok()?;
         // The name is in brackets and may itself hold any byte, brackets too: proc(5).
@@ -154,6 +193,30 @@ impl Process {
                 .replace('\0', " "),
             cgroups: fs::read_to_string(dir.join("cgroup")).unwrap_or_default(),
         })
+    }
+
+    /// Whether it has ended, and only waits for its parent.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
+    /// A `ctr` is whoever's it is that started it, and no trace of a container.
+    fn is_client(&self) -> bool {
+        self.name == "ctr"
+    }
+
+    /// What does not change while it lives.
+    fn described(&self) -> String {
+        let kind = if self.is_dead() { "zombie" } else { "process" };
+        let cgroup = self.cgroups.lines().next().unwrap_or_default();
+        let Self {
+            pid,
+            parent,
+            name,
+            command_line,
+            ..
+        } = self;
+        format!("{kind} {pid} {name}, child of {parent}, in {cgroup}: {command_line}")
     }
 
     fn belongs_to(&self, footprint: &Footprint) -> bool {
@@ -190,24 +253,26 @@ pub fn members(namespace: &str, id: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The zombies whose parent is `pid`.
-pub fn zombies_of(pid: u32) -> Vec<Process> {
-    processes()
-        .into_iter()
-        .filter(|process| process.is_zombie_of(Some(pid)))
-        .collect()
+/// The zombies whose parent is one of these.
+pub fn zombies_of(parents: &[u32]) -> Vec<Process> {
+    let is_theirs = |process: &Process| parents.iter().any(|pid| process.is_zombie_of(Some(*pid)));
+    processes().into_iter().filter(is_theirs).collect()
 }
 
-/// The pids of the servers among the shims of a node: `start` and `delete` come and go.
-pub fn shims(footprint: &Footprint) -> Vec<u32> {
+/// The pids of the servers among the shims of a node that were started for a container whose id `is_wanted`: `start` and
+/// `delete` come and go.
+pub fn shims(footprint: &Footprint, is_wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let address = format!("-address {} ", footprint.address.display());
     let serves = |process: &Process| {
         let words: Vec<&str> = process.command_line.split(' ').collect();
         let acts = words.contains(&"start") || words.contains(&"delete");
+        let id = words.iter().position(|word| *word == "-id");
+        let id = id.and_then(|at| words.get(at + 1)).copied();
         // A server leads its own session; Go's does not, but it has other arguments than what started it.
         process.name.starts_with("containerd-shim")
             && process.command_line.contains(&address)
             && (process.session == process.pid || !acts)
+            && id.is_some_and(&is_wanted)
     };
     processes()
         .iter()
@@ -228,6 +293,13 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name()
         .and_then(|name| name.to_str())
         .is_some_and(|name| name.starts_with('.'))
+}
+
+/// And where it died like that, it cannot hide the next bundle of the same name, nor remove it: `rename` says EEXIST.
+fn is_in_the_way(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| path.with_file_name(format!(".{name}")).exists())
 }
 
 fn mounts(footprint: &Footprint) -> Vec<PathBuf> {

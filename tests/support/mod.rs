@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails"
 )]
 
+pub mod containerd_api;
 pub mod ctr;
 pub mod image;
 pub mod leaks;
@@ -17,5 +18,7 @@ pub mod stopped;
 pub mod supervisor;
 pub mod supervisor_calls;
 pub mod supervisor_leaks;
+pub mod task_call;
+pub mod task_events;
 pub mod tasks;
 pub mod under_test;

@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock};
 
 use super::ctr;
 use super::leaks::{self, Footprint};
-use super::under_test::{Version, check_cgroups, configuration, shim};
+use super::under_test::{Runtime, Version, check_cgroups, configuration, shim_version};
 use super::{poll, rootfs};
 
 /// Runs `body` on a fresh node of `version`, then checks that it deleted all it made and that nothing leaked.
@@ -26,6 +26,7 @@ pub fn on(version: Version, body: impl FnOnce(&mut Node)) {
 #[derive(Debug)]
 pub struct Node {
     pub(super) version: Version,
+    pub(super) runtime: Runtime,
     pub(super) dir: PathBuf,
     pub(super) namespace: String,
     containerd: Option<Child>,
@@ -36,8 +37,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a containerd of `version` and waits until it answers.
+    /// Starts a containerd of `version` for the runtime that the environment selects, and waits until it answers.
     pub fn start(version: Version) -> Self {
+        Self::start_for(version, Runtime::of_environment())
+    }
+
+    /// Starts a containerd of `version` for containers of `runtime`, and waits until it answers.
+    pub fn start_for(version: Version, runtime: Runtime) -> Self {
         version.check();
         check_cgroups();
         static SERIAL: AtomicU32 = AtomicU32::new(0);
@@ -51,11 +57,15 @@ impl Node {
         for name in ["bin", "fifo", "out", "rootfs"] {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
-        symlink(shim(), dir.join("bin/containerd-shim-outlive-v2")).unwrap();
+        if let Some((binary, name)) = runtime.binary(version) {
+            assert!(binary.exists(), "{} is missing", binary.display());
+            symlink(binary, dir.join("bin").join(name)).unwrap();
+        }
         fs::write(dir.join("config.toml"), configuration(version, &dir)).unwrap();
         rootfs::busybox(&dir.join("rootfs"));
         let mut node = Self {
             version,
+            runtime,
             dir,
             namespace,
             containerd: None,
@@ -76,6 +86,31 @@ impl Node {
     /// Its version of containerd.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The runtime of its containers.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// What the shim of its runtime says that it is; where none was put on its PATH, the runtime's name.
+    pub fn shim_version(&self) -> String {
+        match self.runtime.binary(self.version) {
+            Some((binary, _)) => shim_version(&binary),
+            None => self.runtime.name().to_owned(),
+        }
+    }
+
+    /// The pid of its containerd, also when that is dead and nobody has waited for it.
+    pub fn containerd_pid(&self) -> Option<u32> {
+        self.containerd.as_ref().map(Child::id)
+    }
+
+    /// Whether its containerd runs, whoever may have killed it.
+    pub fn is_alive(&self) -> bool {
+        self.containerd_pid()
+            .and_then(leaks::Process::read)
+            .is_some_and(|process| !process.is_dead())
     }
 
     /// The containerd namespace of its containers, unlike that of any other node.
@@ -118,6 +153,19 @@ impl Node {
 
     /// Starts containerd over what the last one left, and waits until it answers.
     pub fn restart(&mut self) {
+        self.spawn();
+        poll::until("containerd answers", || {
+            let output = self.ctr(&["version"]);
+            if output.code == Some(0) {
+                Ok(())
+            } else {
+                Err(format!("{output:?}\n{}", self.log_tail()))
+            }
+        });
+    }
+
+    /// Starts containerd over what the last one left, and does not wait.
+    pub fn spawn(&mut self) {
         assert!(self.containerd.is_none(), "containerd still runs");
         let log = OpenOptions::new()
             .create(true)
@@ -139,19 +187,26 @@ impl Node {
             .spawn()
             .unwrap();
         self.containerd = Some(child);
-        poll::until("containerd answers", || {
-            let output = self.ctr(&["version"]);
-            if output.code == Some(0) {
-                Ok(())
-            } else {
-                Err(format!("{output:?}\n{}", self.log_tail()))
-            }
-        });
     }
 
     /// The pids of the shims of this node.
     pub fn shims(&self) -> Vec<u32> {
-        leaks::shims(&self.footprint())
+        leaks::shims(&self.footprint(), |_| true)
+    }
+
+    /// The pid of a shim that was started for one of these containers.
+    pub fn shim_for(&self, ids: &BTreeSet<String>) -> Option<u32> {
+        leaks::shims(&self.footprint(), |id| ids.contains(id)).pop()
+    }
+
+    /// What the kernel has of this node at this moment, apart from containerd itself.
+    pub fn traces(&self) -> BTreeSet<String> {
+        leaks::find(&self.footprint()).into_iter().collect()
+    }
+
+    /// Says that this node is no test: its containers may be left when it is dropped, and go without a word.
+    pub fn is_no_test(&mut self) {
+        self.finished = true;
     }
 
     /// The end of containerd's log, where the shims' logs go too.

@@ -36,6 +36,8 @@ pub struct Options {
     pub config: String,
     /// The program; `None` for the one under test.
     pub program: Option<PathBuf>,
+    /// More of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 /// A supervisor and what is known about its traces.
@@ -127,9 +129,12 @@ impl Supervisor {
 
     /// Kills it as a crash would.
     pub fn kill9(&mut self) {
-        let mut child = self.child.take().expect("the supervisor runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        self.child
+            .as_mut()
+            .expect("the supervisor runs")
+            .kill()
+            .unwrap();
+        self.ended();
     }
 
     /// Stops it with SIGTERM, and waits for its end.
@@ -191,6 +196,7 @@ impl Supervisor {
             .arg("--address")
             .arg(format!("unix://{}", self.socket().display()))
             .env_remove("FAILPOINTS")
+            .envs(self.options.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

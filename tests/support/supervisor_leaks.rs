@@ -57,7 +57,13 @@ pub fn find(footprint: &Footprint) -> Vec<String> {
     name("cgroup", cgroups(footprint));
     name("socket", sockets(footprint));
     name("OCI runtime state", oci_states(footprint));
-    for dir in ["root/containers", "root/pods", "state/tasks", "state/pods"] {
+    for dir in [
+        "root/containers",
+        "root/pods",
+        "state/tasks",
+        "state/pods",
+        "state/ends",
+    ] {
         name("directory", entries(&footprint.dir.join(dir)));
     }
     found
@@ -77,6 +83,11 @@ pub fn remove(footprint: &Footprint) {
             drop(Command::new("umount").arg("-l").arg(path).output());
         }
     }
+    remove_runtime_state(footprint);
+}
+
+/// Of that, what is neither process nor mount and lies outside of its directories: the OCI runtime's state, cgroups, sockets.
+pub fn remove_runtime_state(footprint: &Footprint) {
     for state in oci_states(footprint) {
         drop(fs::remove_dir_all(state));
     }
@@ -126,6 +137,16 @@ pub fn shims(footprint: &Footprint) -> Vec<u32> {
         .into_iter()
         .filter(|(_, command)| command.contains(&address))
         .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// The dead children of the supervisor and of its shims that nobody has reaped.
+pub fn zombies(footprint: &Footprint) -> Vec<String> {
+    let mut parents = shims(footprint);
+    parents.extend(footprint.supervisor);
+    super::leaks::zombies_of(&parents)
+        .into_iter()
+        .map(|process| format!("zombie {process:?}"))
         .collect()
 }
 

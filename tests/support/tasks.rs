@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::ctr::{self, Output, Running};
 use super::node::Node;
-use super::under_test::{is_go_shim, oci_runtime, runtime};
+use super::under_test::{Runtime, oci_runtime};
 use super::{image, poll};
+
+/// How long a client has to notice that its containerd is dead, before it is killed.
+const NOTICES: Duration = Duration::from_secs(1);
 
 impl Node {
     /// A `ctr` of the same version, pointed at this containerd.
@@ -26,6 +30,30 @@ impl Node {
     /// Runs `ctr` to its end.
     pub fn ctr<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Output {
         ctr::run(&mut self.ctr_command(args), &self.dir.join("out"))
+    }
+
+    /// Runs `ctr` to its end, at most for `limit`. It is an error too that containerd is dead, or dies meanwhile.
+    pub fn try_ctr<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: &[S],
+        limit: Duration,
+    ) -> Result<Output, String> {
+        // It would try to connect for ten seconds.
+        if !self.is_alive() {
+            return Err("containerd is dead".to_owned());
+        }
+        let mut dead_since = None;
+        let running = Running::start(
+            self.ctr_command(args).stdin(Stdio::null()),
+            &self.dir.join("out"),
+        );
+        running.finish_within(limit, || {
+            if self.is_alive() {
+                return None;
+            }
+            let since = *dead_since.get_or_insert_with(Instant::now);
+            (since.elapsed() > NOTICES).then(|| "containerd has died".to_owned())
+        })
     }
 
     /// Starts `ctr` and returns at once.
@@ -79,8 +107,8 @@ impl Node {
     fn args(&self, verb: &str, flags: &[&str], id: &str, command: &[&str]) -> Vec<String> {
         self.grouped_by(id);
         let fifos = self.dir.join("fifo");
-        let mut args = vec![verb.to_owned(), "--runtime".to_owned(), runtime()];
-        args.extend(self.oci_runtime_args());
+        let mut args = vec![verb.to_owned()];
+        args.extend(self.runtime_args());
         args.extend(["--fifo-dir".to_owned(), fifos.to_str().unwrap().to_owned()]);
         args.extend(
             [flags, &[id], command]
@@ -91,20 +119,24 @@ impl Node {
         args
     }
 
-    /// `ctr` refuses --runc-binary for any runtime but Go's; the shim under test is told by a file.
-    fn oci_runtime_args(&self) -> Vec<String> {
+    /// The runtime and its OCI runtime. `ctr` refuses --runc-binary for any runtime but Go's; the shim under test is told
+    /// by a file.
+    pub fn runtime_args(&self) -> Vec<String> {
+        let mut args = vec!["--runtime".to_owned(), self.runtime.name().to_owned()];
         let Some(binary) = oci_runtime() else {
-            return Vec::new();
+            return args;
         };
-        if is_go_shim() {
-            return vec!["--runc-binary".to_owned(), binary];
+        if self.runtime == Runtime::Go {
+            args.extend(["--runc-binary".to_owned(), binary]);
+            return args;
         }
         let options = self.dir.join("options.toml");
         fs::write(&options, format!("binary_name = \"{binary}\"\n")).unwrap();
-        vec![
+        args.extend([
             "--runtime-config-path".to_owned(),
             options.to_str().unwrap().to_owned(),
-        ]
+        ]);
+        args
     }
 
     /// Remembers a container id or group name: the socket of its shim has to be gone at the end.
@@ -193,16 +225,10 @@ impl Node {
             "task delete {id}: {output:?}\n{}",
             self.log_tail()
         );
-        // `ctr` answers 0 and warns about any other exit code of the task.
-        match output.stderr.split_once("non-zero exit code ") {
-            Some((_, rest)) => rest
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>()
-                .parse()
-                .unwrap(),
-            None => 0,
-        }
+        output
+            .task_exit_code()
+            .and_then(|code| code.try_into().ok())
+            .unwrap()
     }
 
     /// Deletes the stopped task of container `id` and the container; returns the exit code.

@@ -29,6 +29,11 @@ impl Version {
         }
     }
 
+    /// What its containerd says that it is.
+    pub fn containerd(self) -> String {
+        first_line(&self.bin().join("containerd"))
+    }
+
     pub(super) fn bin(self) -> PathBuf {
         match self {
             Self::V1_6 => PathBuf::from("/usr/bin"),
@@ -64,36 +69,58 @@ impl Version {
             Self::V2 => 2,
         };
         TOLD[index].call_once(|| {
-            let first_line = |program: &Path| {
-                let output = Command::new(program)
-                    .arg("--version")
-                    .output()
-                    .unwrap_or_else(|e| panic!("{program:?}: {e}"));
-                String::from_utf8_lossy(&output.stdout)
-                    .lines()
-                    .next()
-                    .unwrap_or("?")
-                    .to_owned()
-            };
-            let daemon = first_line(&self.bin().join("containerd"));
-            let oci = first_line(Path::new(oci_runtime().as_deref().unwrap_or("runc")));
+            let daemon = self.containerd();
+            let oci = oci_version();
             drop(writeln!(
                 std::io::stderr(),
                 "tested: {daemon}; {oci}; {}",
-                runtime()
+                Runtime::of_environment().name()
             ));
         });
     }
 }
 
-/// The runtime name that containers are run with.
-pub fn runtime() -> String {
-    std::env::var("OUTLIVE_RUNTIME").unwrap_or_else(|_| "io.containerd.outlive.v2".to_owned())
+/// The runtime that the containers of a node are run with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runtime {
+    /// This shim, by its binary.
+    Outlive(PathBuf),
+    /// containerd's own shim, from the same package as containerd. It takes its options in another form.
+    Go,
+    /// Any other that is found on PATH, by its name.
+    Other(String),
 }
 
-/// Whether the suite drives containerd's own shim, which takes its options in another form.
-pub fn is_go_shim() -> bool {
-    runtime() == "io.containerd.runc.v2"
+impl Runtime {
+    /// What the environment selects; this shim where it says nothing.
+    pub fn of_environment() -> Self {
+        match std::env::var("OUTLIVE_RUNTIME").as_deref() {
+            Err(_) | Ok("io.containerd.outlive.v2") => Self::Outlive(shim()),
+            Ok("io.containerd.runc.v2") => Self::Go,
+            Ok(other) => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// The name that containerd knows it by.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Outlive(_) => "io.containerd.outlive.v2",
+            Self::Go => "io.containerd.runc.v2",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Its binary for a containerd of `version`, and the name that containerd looks for on its PATH.
+    pub(super) fn binary(&self, version: Version) -> Option<(PathBuf, &'static str)> {
+        match self {
+            Self::Outlive(binary) => Some((binary.clone(), "containerd-shim-outlive-v2")),
+            Self::Go => {
+                let name = "containerd-shim-runc-v2";
+                Some((version.bin().join(name), name))
+            }
+            Self::Other(_) => None,
+        }
+    }
 }
 
 /// The shim under test.
@@ -102,6 +129,36 @@ pub fn shim() -> PathBuf {
         || PathBuf::from(env!("CARGO_BIN_EXE_containerd-shim-outlive-v2")),
         PathBuf::from,
     )
+}
+
+/// What the OCI runtime says that it is.
+pub fn oci_version() -> String {
+    let program = oci_runtime().unwrap_or_else(|| "runc".to_owned());
+    first_line(Path::new(&program))
+}
+
+/// The name of a shim's binary and the version that it says.
+pub(super) fn shim_version(binary: &Path) -> String {
+    let output = Command::new(binary)
+        .arg("-v")
+        .output()
+        .unwrap_or_else(|e| panic!("{binary:?}: {e}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Version:"));
+    let name = binary.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name} {}", version.unwrap_or("?").trim())
+}
+
+/// The first line of what `program --version` prints.
+fn first_line(program: &Path) -> String {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .unwrap_or_else(|e| panic!("{program:?}: {e}"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().unwrap_or("?").to_owned()
 }
 
 /// The OCI runtime, when it is not the default one.

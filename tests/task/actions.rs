@@ -2,6 +2,7 @@
 
 use crate::fifo::make;
 use crate::leaks;
+use crate::rpc::any;
 use crate::shim::*;
 use containerd_shim_protos::api::{DeleteResponse, Status};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
@@ -196,6 +197,32 @@ fn info_tells_the_runtime_and_its_features() {
     );
     let features: Value = serde_json::from_slice(&info.features.value).unwrap();
     assert!(features["ociVersionMax"].is_string(), "{features}");
+}
+
+/// There is no bundle that a log could be in.
+#[test]
+fn info_has_the_runtime_write_no_log() {
+    let lab = Lab::new();
+    let c = lab.bundle("c1", |_| ());
+    let (program, told) = (lab.dir.join("runtime"), lab.dir.join("told"));
+    let script = format!("#!/bin/sh\necho \"$*\" > {}\necho '{{}}'\n", told.display());
+    write_program(&program, script.as_bytes());
+    let mut options = lab.options();
+    options.binary_name = program.display().to_string();
+    let options = any(
+        "containerd.runc.v1.Options",
+        options.write_to_bytes().unwrap(),
+    );
+    let reply = output(
+        lab.action(&c, &["-info"]),
+        &options.write_to_bytes().unwrap(),
+    );
+    assert!(reply.status.success(), "{reply:?}");
+    let told = fs::read_to_string(told).unwrap();
+    assert!(
+        told.contains("features") && !told.contains("--log"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn garbage_on_the_socket_kills_nothing() {
@@ -299,6 +299,30 @@ fn another_user_gets_no_answer() {
             .map(|state| known(state.status)),
         Ok(Status::RUNNING)
     );
+}
+
+#[test]
+fn the_last_shutdown_is_answered_and_nobody_has_to_hang_up() {
+    let lab = Lab::new();
+    let mut fastest = DEADLINE;
+    for turn in 0..10 {
+        let c = lab.run(&format!("c{turn}"), "exit 0");
+        c.wait().unwrap();
+        c.delete().unwrap();
+        let (service, shim) = (&c.client.service, c.shim_pid());
+        let mut connection = c.client.connection().unwrap();
+        let shutdown = request!(ShutdownRequest { id: &*c.id });
+        let shutdown = connection.send(service, "Shutdown", &shutdown).unwrap();
+        let answer = connection.receive::<Empty>(shutdown).unwrap();
+        assert_eq!(answer.map(drop), Ok(()));
+        // While the connection is open.
+        let answered = Instant::now();
+        leaks::gone(shim);
+        fastest = fastest.min(answered.elapsed());
+        assert_eq!(connection.stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    // One that waits for its callers waits for half a second, each time.
+    assert!(fastest < Duration::from_millis(400), "{fastest:?}");
 }
 
 #[test]

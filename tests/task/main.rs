@@ -24,6 +24,7 @@ mod kill;
 mod leaks;
 mod life;
 mod logs;
+mod oblivion;
 mod options;
 mod outage;
 mod pause;
@@ -36,4 +37,6 @@ mod selfcare;
 #[path = "../support/shim.rs"]
 mod shim;
 mod spec;
+#[path = "../support/stopped.rs"]
+mod stopped;
 mod volume;

@@ -117,6 +117,30 @@ fn what_is_no_journal_or_a_later_one_is_neither_believed_nor_touched() {
 }
 
 #[test]
+fn a_sound_record_of_another_kind_is_neither_dropped_nor_cut_off() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("exits");
+    let whole = encoded(&[entry(1, None), entry(2, Some("x"))]);
+    let first = HEADER_LEN + size_of::<u16>();
+    // Of the first body: the pid, the flags, and started_at without its flag.
+    for (at, byte) in [(first, 0), (first + 29, 4 | FLAG_STARTED), (first + 29, 0)] {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        let end = first + 46;
+        let checksum = crc32(&bytes[HEADER_LEN..end]);
+        bytes[end..end + 4].copy_from_slice(&checksum.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        let found = read(&path);
+        assert!(
+            matches!(found, Read::Corrupt(_, CorruptReason::Malformed(_))),
+            "{found:?}"
+        );
+        assert!(journal(&scratch).append(&entry(3, None)).is_err());
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn compacting_keeps_what_is_wanted_and_appending_goes_on() {
     let scratch = Scratch::new();
     let mut journal = journal(&scratch);

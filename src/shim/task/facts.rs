@@ -267,6 +267,9 @@ impl Task {
             return;
         };
         let pending = process.pending.take();
+        if let (Some(Pending::Other), Err(error)) = (&pending, &result) {
+            warn!(container = self.shared.caller.id.as_str(); "delete a forgotten task: {}", error.chain());
+        }
         self.must_feed(key, Input::DeleteAnswered(outcome(&result)));
         let Ok(process) = self.process(key) else {
             return;

@@ -231,13 +231,14 @@ pub async fn await_exit(shared: Rc<Shared>, key: Key, exit: oneshot::Receiver<Ex
 }
 
 /// Tells the actor when the bundle of the ended task is gone. containerd removes it after Delete; but a daemon that could
-/// not load the task has it cleaned up by the `delete` action, and never asks this shim again.
+/// not load the task has it cleaned up by the `delete` action, and never asks this shim again. Where the shim did not run
+/// meanwhile, both are over before it hears of the exit, and the container's id may be wanted again.
 pub async fn await_oblivion(shared: Rc<Shared>) {
     while !shared.facts.is_closed() {
-        sleep(OBLIVION_INTERVAL).await;
-        if matches!(shared.caller.bundle.dir().try_exists(), Ok(false)) {
+        if shared.caller.bundle.is_gone() {
             tell(&shared, Fact::Forgotten);
         }
+        sleep(OBLIVION_INTERVAL).await;
     }
 }
 

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use super::*;
 use crate::supervisor::store::{
-    Activity, ContainerMeta, ExitCause, PodCheckpoint, PodMeta, Recovery,
+    Activity, ContainerMeta, ExitCause, Files, PodCheckpoint, PodMeta, Recovery, Saved,
 };
 use crate::types::{ContainerId, ExitStatus, Pid, ProcessIdentity, Signal};
 
 fn id(text: &str) -> ContainerId {
     ContainerId::new(text).unwrap()
+}
+
+fn nowhere() -> Files {
+    let nowhere = PathBuf::from("/nowhere");
+    Files {
+        dir: nowhere.clone(),
+        end: nowhere,
+    }
 }
 
 fn at(nanos: u64) -> Timestamp {
@@ -54,8 +62,8 @@ fn made(name: &str, pod: &str, status: ContainerStatus) -> Arc<Container> {
             ..Default::default()
         },
     };
-    let dir = PathBuf::from("/nowhere");
-    Container::new(id(name), dir, Some(meta), checkpoint, None, Recovery::Done)
+    let saved = (checkpoint, Saved::Yes);
+    Container::new(id(name), nowhere(), Some(meta), saved, None, Recovery::Done)
 }
 
 fn running() -> ContainerStatus {
@@ -135,9 +143,9 @@ fn what_cannot_be_read_is_listed_as_unknown_with_its_reason() {
     };
     let bare = Container::new(
         id("c9"),
-        PathBuf::from("/nowhere"),
+        nowhere(),
         None,
-        checkpoint,
+        (checkpoint, Saved::Yes),
         None,
         Recovery::Done,
     );

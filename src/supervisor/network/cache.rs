@@ -38,19 +38,26 @@ pub enum Phase {
 
 /// The file's content.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cache {
+pub struct Cache {
+    /// How far it is.
     pub phase: Phase,
+    /// The network namespace as the plugins are told; empty where it is not known.
     pub netns: PathBuf,
+    /// `CNI_ARGS`.
     pub arguments: String,
+    /// `runtimeConfig`, of which each plugin gets what it is capable of.
     pub capabilities: Map<String, Value>,
+    /// The interfaces, in the order of ADD.
     pub networks: Vec<Network>,
 }
 
 /// One interface.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Network {
+pub struct Network {
+    /// Its name in the pod.
     pub interface: String,
+    /// The plugins that make it.
     pub list: List,
     /// The last plugin's.
     pub result: Option<Value>,
@@ -75,6 +82,7 @@ struct Version {
 
 impl Cache {
     /// What can be deleted where nothing is known but the pod's id.
+    #[must_use]
     pub fn unknown(interface: &str, list: List) -> Self {
         Self {
             phase: Phase::Deleting,
@@ -90,6 +98,9 @@ impl Cache {
     }
 
     /// Writes it, durably. Blocks.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`].
     pub fn write(&self, path: &Path) -> Result<(), NetworkError> {
         let cache = self.clone();
         let file = CacheFile {
@@ -110,6 +121,7 @@ impl Cache {
     }
 
     /// Reads it. Blocks.
+    #[must_use]
     pub fn read(path: &Path) -> Read<Self> {
         let malformed = |error: serde_json::Error| CorruptReason::Malformed(error.to_string());
         read_bytes(path, MAX_LEN).and_parse(path, |bytes| {
@@ -129,6 +141,9 @@ impl Cache {
     }
 
     /// Removes the file. Blocks.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`].
     pub fn remove(path: &Path) -> Result<(), NetworkError> {
         let removed = match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -142,6 +157,7 @@ impl Cache {
     }
 
     /// The addresses of the last network: IPv4 first, as Kubernetes and containerd (`ip_pref`) would have it.
+    #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         let result = self
             .networks
@@ -216,6 +232,23 @@ mod tests {
         scratch.write("network.json", r#"{"version":2,"what":"ever"}"#);
         let read = Cache::read(&path);
         assert!(matches!(read, Read::Corrupt(_, CorruptReason::Version(2))));
+        cache().write(&path).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        for within in [
+            "{\"version\":1",
+            "{\"interface\":\"eth0\"",
+            "{\"name\":\"cni-loopback\"",
+        ] {
+            scratch.write(
+                "network.json",
+                written.replace(within, &format!("{within},\"new\":1")),
+            );
+            let read = Cache::read(&path);
+            assert!(
+                matches!(&read, Read::Corrupt(_, CorruptReason::Malformed(why)) if why.contains("new")),
+                "{within}: {read:?}"
+            );
+        }
         Cache::remove(&path).unwrap();
         Cache::remove(&path).unwrap();
     }

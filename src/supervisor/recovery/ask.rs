@@ -1,4 +1,4 @@
-//! A container's shim is asked what its task is. Changes nothing, and can be given up at any point.
+//! A container's shim is asked what its task is. [`Question::ask`] changes nothing; both can be given up at any point.
 //!
 //! ```text
 //! address unreadable, connect or State fails otherwise, no answer in time   --> Unreachable
@@ -82,6 +82,27 @@ impl Question {
             sleep(AGAIN).await;
         }
         unreachable(None, last)
+    }
+
+    /// Makes sure that a task which its shim calls created does not become anything else: the start that a dead supervisor
+    /// asked for may go on in the shim, and State does not tell. Delete does: it is refused while a task is starting, and what
+    /// it has deleted has never run. Unreachable where it is still starting at `deadline`.
+    pub async fn certain(&self, mut answer: Answer, deadline: Instant) -> Answer {
+        while let (Reported::Created, Some(shim)) = (&answer.reported, &answer.shim) {
+            match timeout_at(deadline, shim.delete()).await {
+                Ok(Err(ShimError::Refused {
+                    code: Code::FailedPrecondition,
+                    ..
+                })) if Instant::now() < deadline => {}
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if error.is_not_found() => break,
+                Ok(Err(error)) => return unreachable(answer.shim, chain(&error)),
+                Err(_) => return unreachable(answer.shim, "its shim does not answer"),
+            }
+            sleep(AGAIN).await;
+            answer = self.ask(deadline).await;
+        }
+        answer
     }
 
     async fn attempt(&self, deadline: Instant) -> Attempt {

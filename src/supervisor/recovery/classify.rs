@@ -42,6 +42,8 @@ pub enum Seen {
         why: String,
         /// When the container was created, where its metadata tells.
         created_at: Option<Timestamp>,
+        /// When its program was started, where only container.json cannot be believed.
+        started_at: Option<Timestamp>,
     },
 }
 
@@ -51,7 +53,7 @@ impl Seen {
     pub const fn started_at(&self) -> Option<Timestamp> {
         match self {
             Self::Known(status) => status.started_at(),
-            Self::Lost { .. } => None,
+            Self::Lost { started_at, .. } => *started_at,
         }
     }
 
@@ -60,9 +62,13 @@ impl Seen {
     pub fn shown(&self) -> ContainerStatus {
         match self {
             Self::Known(status) => status.clone(),
-            Self::Lost { why, created_at } => ContainerStatus::Unknown {
+            Self::Lost {
+                why,
+                created_at,
+                started_at,
+            } => ContainerStatus::Unknown {
                 created_at: *created_at,
-                started_at: None,
+                started_at: *started_at,
                 process: None,
                 reason: why.clone(),
             },
@@ -220,9 +226,9 @@ fn created(seen: &Seen) -> Verdict {
 }
 
 fn running(seen: &Seen, live: Live, activity: Activity) -> Verdict {
-    let doubted = |created_at, reason: &str| ContainerStatus::Unknown {
+    let doubted = |created_at, started_at, reason: &str| ContainerStatus::Unknown {
         created_at,
-        started_at: Some(live.started_at),
+        started_at: Some(started_at),
         process: Some(live.process),
         reason: reason.to_owned(),
     };
@@ -254,6 +260,7 @@ fn running(seen: &Seen, live: Live, activity: Activity) -> Verdict {
         Seen::Known(ContainerStatus::Exited { created_at, .. }) => verdict(
             doubted(
                 Some(*created_at),
+                live.started_at,
                 "it has ended, and its shim reports that it runs",
             ),
             [Action::Monitor],
@@ -269,7 +276,14 @@ fn running(seen: &Seen, live: Live, activity: Activity) -> Verdict {
             ),
             [Action::Write, Action::Monitor],
         ),
-        Seen::Lost { why, created_at } => verdict(doubted(*created_at, why), [Action::Monitor]),
+        Seen::Lost {
+            why,
+            created_at,
+            started_at,
+        } => {
+            let started_at = started_at.unwrap_or(live.started_at);
+            verdict(doubted(*created_at, started_at, why), [Action::Monitor])
+        }
     }
 }
 

@@ -318,11 +318,16 @@ fn orphan_lines(layout: &Layout, orphans: &Orphans) -> Vec<String> {
         .namespaces
         .iter()
         .map(|id| format!("{} (namespaces)", layout.pod_state(id).display()));
+    let ends = orphans
+        .ends
+        .iter()
+        .map(|id| format!("{} (an end that was kept)", layout.end(id).display()));
     let leftovers = orphans
         .leftovers
         .iter()
         .map(|path| path.display().to_string());
-    bundles.chain(namespaces).chain(leftovers).collect()
+    let passing = bundles.chain(namespaces).chain(ends);
+    passing.chain(leftovers).collect()
 }
 
 #[cfg(test)]

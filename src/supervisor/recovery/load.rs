@@ -16,7 +16,7 @@ use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::store::{
     Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, NameLease, Names, Pod,
-    PodCheckpoint, PodMeta, PodState, Recovery,
+    PodCheckpoint, PodMeta, PodState, Recovery, Saved,
 };
 use crate::types::ContainerId;
 use crate::types::error::chain;
@@ -50,6 +50,8 @@ pub struct Orphans {
     pub bundles: Vec<ContainerId>,
     /// Namespaces without a pod.
     pub namespaces: Vec<ContainerId>,
+    /// Kept ends without a container.
+    pub ends: Vec<ContainerId>,
     /// Directories that were on their way in or out.
     pub leftovers: Vec<PathBuf>,
 }
@@ -72,6 +74,7 @@ impl Orphans {
         Self {
             bundles: without(&scan.bundles, &containers, &scan.containers_listed),
             namespaces: without(&scan.namespaces, &pods, &scan.pods_listed),
+            ends: without(&scan.ends, &containers, &scan.containers_listed),
             leftovers: scan.leftovers.clone(),
         }
     }
@@ -88,6 +91,8 @@ pub struct JudgedContainer {
     pub seen: Seen,
     /// Its limits.
     pub resources: cri::LinuxContainerResources,
+    /// Whether ROOT has that checkpoint: an end may be kept in STATE alone.
+    pub saved: Saved,
     /// What is wrong with its files.
     pub damage: Option<String>,
     /// Its name, where it is its.
@@ -225,16 +230,34 @@ impl JudgedContainer {
                 self.seen = Seen::Lost {
                     why: why.clone(),
                     created_at: status.created_at(),
+                    started_at: status.started_at(),
                 };
             }
-            Seen::Lost { created_at, .. } => {
+            Seen::Lost {
+                created_at,
+                started_at,
+                ..
+            } => {
                 self.seen = Seen::Lost {
                     why: why.clone(),
                     created_at: *created_at,
+                    started_at: *started_at,
                 };
             }
         }
         self.damage = Some(why);
+    }
+}
+
+/// The checkpoint, or the end that was kept because ROOT did not take it. It is final, so that nothing but an end on ROOT
+/// can be later.
+fn with_end(disk: Read<Checkpoint>, kept: Read<Checkpoint>) -> (Read<Checkpoint>, Saved) {
+    let has_ended =
+        |checkpoint: &Checkpoint| matches!(checkpoint.status, ContainerStatus::Exited { .. });
+    match (disk, kept) {
+        (Read::Found(disk), _) if has_ended(&disk) => (Read::Found(disk), Saved::Yes),
+        (_, Read::Found(end)) if has_ended(&end) => (Read::Found(end), Saved::NotYet),
+        (disk, _) => (disk, Saved::Yes),
     }
 }
 
@@ -247,12 +270,14 @@ fn judge_container(facts: ContainerFacts) -> JudgedContainer {
         }
     });
     let asked_for = |meta: &ContainerMeta| meta.config.linux.clone()?.resources;
-    let (seen, resources, damage) = match believed(facts.checkpoint, "status.json") {
+    let (checkpoint, saved) = with_end(facts.checkpoint, facts.end);
+    let (seen, resources, damage) = match believed(checkpoint, "status.json") {
         Ok(checkpoint) => (Seen::Known(checkpoint.status), checkpoint.resources, None),
         Err(why) => {
             let lost = Seen::Lost {
                 why: why.clone(),
                 created_at: meta.as_ref().ok().map(|meta| meta.created_at),
+                started_at: None,
             };
             let resources = meta.as_ref().ok().and_then(asked_for).unwrap_or_default();
             (lost, resources, Some(why))
@@ -263,6 +288,7 @@ fn judge_container(facts: ContainerFacts) -> JudgedContainer {
         meta: None,
         seen,
         resources,
+        saved,
         damage,
         name: None,
     };
@@ -312,16 +338,16 @@ fn insert_container(supervisor: &Arc<Supervisor>, judged: JudgedContainer) -> Lo
         log::error!(container = judged.id.as_str(), reason = why.as_str(); "the container's files cannot be believed");
     }
     let store = &supervisor.store;
-    let dir = store.layout().container(&judged.id);
+    let files = store.layout().files(&judged.id);
     let checkpoint = Checkpoint {
         status: judged.seen.shown(),
         resources: judged.resources,
     };
     let container = Container::new(
         judged.id,
-        dir,
+        files,
         judged.meta,
-        checkpoint,
+        (checkpoint, judged.saved),
         judged.name,
         Recovery::Pending,
     );

@@ -18,6 +18,7 @@ use super::load::Orphans;
 use crate::bundle::Bundle;
 use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::supervisor::shim_client::{KillScope, ShimClient, ShimError};
 use crate::supervisor::store;
@@ -32,6 +33,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Removes them. What cannot be removed is logged, and left to the next start.
 pub async fn remove(supervisor: &Arc<Supervisor>, orphans: Orphans) {
+    if crash::has_defect("orphans") {
+        return;
+    }
     for id in orphans.bundles {
         match bundle(supervisor, &id).await {
             Ok(()) => {
@@ -44,7 +48,9 @@ pub async fn remove(supervisor: &Arc<Supervisor>, orphans: Orphans) {
     }
     let namespaces = orphans.namespaces.iter();
     let namespaces = namespaces.map(|id| supervisor.store.layout().pod_state(id));
-    for path in namespaces.chain(orphans.leftovers) {
+    let ends = orphans.ends.iter();
+    let ends = ends.map(|id| supervisor.store.layout().end(id));
+    for path in namespaces.chain(ends).chain(orphans.leftovers) {
         let removed = directory(path.clone()).await;
         match removed {
             Ok(()) => log::warn!(path:? = path; "removed what belongs to nobody"),

@@ -15,8 +15,8 @@ use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::exits::{self, Ended};
 use crate::supervisor::store::{Checkpoint, Container, ContainerStatus};
-use crate::types::Timestamp;
 use crate::types::error::chain;
+use crate::types::{ExitStatus, Timestamp};
 
 impl Loaded {
     /// What its verdict starts from: what the disk said, unless something was settled since.
@@ -93,8 +93,13 @@ async fn write(supervisor: &Arc<Supervisor>, container: &Arc<Container>, status:
             cause,
             ..
         } => {
+            let is_invented = crash::has_defect("exit_code");
             let end = Ended {
-                exit,
+                exit: if is_invented {
+                    ExitStatus::UNKNOWN
+                } else {
+                    exit
+                },
                 at: finished_at,
                 started_at,
                 cause,

@@ -66,7 +66,7 @@ async fn attempt(supervisor: &Arc<Supervisor>, container: &Weak<Container>, seen
     if is_settled(supervisor, &loaded) {
         return Next::Done;
     }
-    let answer = question.ask(Instant::now() + SOON).await;
+    let answer = answer(&question, &loaded, Instant::now() + SOON).await;
     if is_unreachable(&answer) {
         return Next::Again;
     }
@@ -76,6 +76,22 @@ async fn attempt(supervisor: &Arc<Supervisor>, container: &Weak<Container>, seen
 
 fn is_unreachable(answer: &Answer) -> bool {
     matches!(answer.reported, Reported::Unreachable(_))
+}
+
+/// What its shim says that can be acted on, by whoever holds the container's task lock.
+pub(super) async fn answer(question: &Question, loaded: &Loaded, deadline: Instant) -> Answer {
+    let answer = question.ask(deadline).await;
+    match loaded.now() {
+        Seen::Known(ContainerStatus::Created { .. }) | Seen::Lost { .. } => {
+            question.certain(answer, deadline).await
+        }
+        // Its start was answered: none goes on.
+        Seen::Known(
+            ContainerStatus::Running { .. }
+            | ContainerStatus::Exited { .. }
+            | ContainerStatus::Unknown { .. },
+        ) => answer,
+    }
 }
 
 /// What is to be asked of a container's shim.

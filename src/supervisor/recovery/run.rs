@@ -96,8 +96,9 @@ async fn recover(supervisor: Arc<Supervisor>, loaded: Loaded, turns: Arc<Semapho
 /// Asks and reconciles; answers the metric's word for what came of it.
 async fn work(supervisor: Arc<Supervisor>, loaded: Loaded) -> &'static str {
     let _task = loaded.container.lock_task().await;
+    loaded.container.pay().await;
     let question = retry::question(&supervisor, &loaded);
-    let answer = question.ask(Instant::now() + ANSWER_LIMIT).await;
+    let answer = retry::answer(&question, &loaded, Instant::now() + ANSWER_LIMIT).await;
     crash::gate("recover.asked").await;
     let is_unreachable = matches!(answer.reported, Reported::Unreachable(_));
     let verdict = reconcile(&supervisor, &loaded, answer).await;

@@ -24,6 +24,8 @@ pub struct Scan {
     pub bundles: Vec<ContainerId>,
     /// STATE/pods/ID.
     pub namespaces: Vec<ContainerId>,
+    /// STATE/ends/ID.
+    pub ends: Vec<ContainerId>,
     /// `.new-ID` and `.gone-ID` of both: on the way in or out when the supervisor died.
     pub leftovers: Vec<PathBuf>,
     /// What is none of ours: left alone.
@@ -52,6 +54,8 @@ pub struct ContainerFacts {
     pub meta: Read<ContainerMeta>,
     /// `status.json`.
     pub checkpoint: Read<Checkpoint>,
+    /// STATE/ends/ID/status.json: an end that ROOT has not taken.
+    pub end: Read<Checkpoint>,
 }
 
 /// What the disk says of one pod.
@@ -84,8 +88,9 @@ pub fn scan(layout: &Layout) -> Scan {
     let (pods, mut pods_listed) = listing.ids(&layout.pods(), Own::Lasting);
     let (bundles, _) = listing.ids(&layout.tasks(), Own::Passing);
     let (namespaces, _) = listing.ids(&layout.pods_state(), Own::Passing);
+    let (ends, _) = listing.ids(&layout.ends(), Own::Passing);
     // ROOT is not mounted, or STATE is another's: nobody is an orphan for that.
-    if !bundles.is_empty() {
+    if !bundles.is_empty() || !ends.is_empty() {
         absent_is_partly(&layout.containers(), &mut containers_listed);
     }
     if !namespaces.is_empty() {
@@ -99,6 +104,7 @@ pub fn scan(layout: &Layout) -> Scan {
         pods: pods.into_iter().map(|id| pod(layout, id)).collect(),
         bundles,
         namespaces,
+        ends,
         leftovers: listing.leftovers,
         strangers: listing.strangers,
         containers_listed,
@@ -117,6 +123,7 @@ fn container(layout: &Layout, id: ContainerId) -> ContainerFacts {
     ContainerFacts {
         meta: ContainerMeta::read(&dir.join("container.json")),
         checkpoint: Checkpoint::read(&dir.join("status.json")),
+        end: Checkpoint::read(&layout.end(&id).join("status.json")),
         id,
     }
 }

@@ -3,7 +3,6 @@
 //! What is on disk is announced after it is there: [`Container::commit`] and [`Container::observe`] write the
 //! checkpoint first, change the memory, and only then wake who watches.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::StoreError;
+use super::layout::Files;
 use super::meta::ContainerMeta;
 use super::names::NameLease;
 use super::status::{Checkpoint, ContainerStatus};
@@ -46,9 +46,10 @@ pub enum Recovery {
 
 /// Whether the disk has what is shown, or is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Saved {
+pub enum Saved {
+    /// It has.
     Yes,
-    /// It did not take it: it is written again and again.
+    /// It did not take it: it is written again and again. Until then an end is kept in STATE, where the next start finds it.
     NotYet,
 }
 
@@ -58,7 +59,7 @@ pub struct Container {
     id: ContainerId,
     /// `None` where container.json is missing or cannot be believed: such a container can be listed, stopped, removed.
     meta: Option<ContainerMeta>,
-    dir: PathBuf,
+    files: Files,
     status: watch::Sender<Checkpoint>,
     /// What the disk has, or will have when it takes it: other than `status` only where that is in doubt.
     recorded: Mutex<Checkpoint>,
@@ -90,23 +91,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Container {
-    /// A container whose files are in `dir`.
+    /// A container whose checkpoint is in `files`. What is not `saved` is written by [`Container::pay`].
     #[must_use]
     pub fn new(
         id: ContainerId,
-        dir: PathBuf,
+        files: Files,
         meta: Option<ContainerMeta>,
-        checkpoint: Checkpoint,
+        (checkpoint, saved): (Checkpoint, Saved),
         name: Option<NameLease>,
         recovery: Recovery,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             meta,
-            dir,
+            files,
             status: watch::Sender::new(checkpoint.clone()),
             recorded: Mutex::new(checkpoint),
-            saved: watch::Sender::new(Saved::Yes),
+            saved: watch::Sender::new(saved),
             recovery: watch::Sender::new(recovery),
             phase: Mutex::new(Phase::Idle),
             shim: Mutex::new(None),
@@ -132,7 +133,7 @@ impl Container {
     /// Its directory below ROOT.
     #[must_use]
     pub fn dir(&self) -> &std::path::Path {
-        &self.dir
+        &self.files.dir
     }
 
     /// What it is.
@@ -251,6 +252,7 @@ impl Container {
         if let Err(error) = self.save(next.clone()).await {
             log::warn!(container = self.id.as_str(), error:% = chain(&error); "the status cannot be written, it will be tried again");
             self.saved.send_replace(Saved::NotYet);
+            self.keep_end(next.clone()).await;
             tokio::spawn(save_again(Arc::downgrade(self)));
         }
         self.status.send_replace(next.clone());
@@ -290,10 +292,58 @@ impl Container {
     }
 
     async fn save(&self, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        let path = self.dir.join("status.json");
-        super::blocking("write", path.clone(), move || checkpoint.write(&path)).await?;
+        let path = self.files.dir.join("status.json");
+        let kept = (!self.is_saved()).then(|| self.files.end.clone());
+        super::blocking("write", path.clone(), move || {
+            checkpoint.write(&path)?;
+            // What cannot be removed says the same as the disk.
+            if let Some(end) = kept {
+                drop(std::fs::remove_dir_all(end));
+            }
+            Ok(())
+        })
+        .await?;
         self.saved.send_replace(Saved::Yes);
         Ok(())
+    }
+
+    /// Keeps an end that ROOT does not take in STATE, which is another file system: what was shown and announced must
+    /// be what the next start finds. Anything but an end can be found out again.
+    async fn keep_end(&self, checkpoint: Checkpoint) {
+        if !matches!(checkpoint.status, ContainerStatus::Exited { .. }) {
+            return;
+        }
+        let end = self.files.end.clone();
+        let kept = super::blocking("write", end.clone(), move || {
+            std::fs::create_dir_all(&end)?;
+            checkpoint.write(&end.join("status.json"))
+        });
+        if let Err(error) = kept.await {
+            log::error!(container = self.id.as_str(), error:% = chain(&error); "the end is nowhere on disk");
+        }
+    }
+
+    /// Writes what was not saved when this was made; where the disk still does not take it, again and again.
+    pub async fn pay(self: &Arc<Self>) {
+        if self.is_saved() {
+            return;
+        }
+        let _changing = self.changing.lock().await;
+        let checkpoint = lock(&self.recorded).clone();
+        if self.save(checkpoint).await.is_err() {
+            tokio::spawn(save_again(Arc::downgrade(self)));
+        }
+    }
+
+    /// Forgets a kept end, with the container.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn forget_end(files: &Files) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(&files.end) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -309,7 +359,7 @@ async fn save_again(container: std::sync::Weak<Container>) {
         let checkpoint = lock(&container.recorded).clone();
         match container.save(checkpoint).await {
             Ok(()) => return,
-            Err(_) if !container.dir.exists() => {
+            Err(_) if !container.files.dir.exists() => {
                 container.saved.send_replace(Saved::Yes);
                 return;
             }

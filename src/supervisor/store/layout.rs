@@ -22,6 +22,7 @@
 //!   events.sock                 the shims' events (ttrpc)
 //!   pods/ID/                    net ipc uts pid: namespaces, bind mounted; shm/: the pod's /dev/shm
 //!   tasks/ID/                   the bundle: crate::bundle::layout
+//!   ends/ID/status.json         an EXITED checkpoint that ROOT has not taken yet
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,15 @@ use crate::types::ContainerId;
 pub struct Layout {
     root: PathBuf,
     state: PathBuf,
+}
+
+/// Where a container's checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The container's directory below ROOT, with status.json.
+    pub dir: PathBuf,
+    /// The one below STATE, with status.json only while ROOT does not take an end.
+    pub end: PathBuf,
 }
 
 impl Layout {
@@ -110,6 +120,27 @@ impl Layout {
     #[must_use]
     pub fn bundle(&self, id: &ContainerId) -> Bundle {
         Bundle::new(self.tasks().join(id.as_str()))
+    }
+
+    /// All ends that ROOT has not taken.
+    #[must_use]
+    pub fn ends(&self) -> PathBuf {
+        self.state.join("ends")
+    }
+
+    /// One container's.
+    #[must_use]
+    pub fn end(&self, id: &ContainerId) -> PathBuf {
+        self.ends().join(id.as_str())
+    }
+
+    /// Where a container's checkpoint is.
+    #[must_use]
+    pub fn files(&self, id: &ContainerId) -> Files {
+        Files {
+            dir: self.container(id),
+            end: self.end(id),
+        }
     }
 
     /// The lock of the one supervisor.

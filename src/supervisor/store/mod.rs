@@ -14,8 +14,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use container::{Container, Phase, Recovery};
-pub use layout::Layout;
+pub use container::{Container, Phase, Recovery, Saved};
+pub use layout::{Files, Layout};
 pub use meta::{ContainerMeta, PodMeta};
 pub use names::{Kind, NameLease, NameTaken, Names};
 pub use pod::Pod;

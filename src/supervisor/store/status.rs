@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Times are Unix nanoseconds. Written whole or not at all ([`crate::sys::file::replace`]). A file of a later version
-//! is Corrupt, and so is one with a field that this version does not know: nothing that it cannot keep is dropped.
+//! is Corrupt, and so is one with a key that this version does not know: nothing that it cannot keep is dropped. But for
+//! fields of the protobuf in `resources` that only a later CRI has: a container is not UNKNOWN for their sake.
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ use crate::supervisor::pod::sandbox;
 use crate::supervisor::spec;
 use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
-    StoreError,
+    Saved, StoreError,
 };
 use crate::sys::file;
 use crate::types::{ContainerId, Pid, Timestamp};
@@ -88,9 +88,9 @@ pub async fn create(
     crash::point("create.committed");
     let container = Container::new(
         id.clone(),
-        dir,
+        supervisor.store.layout().files(&id),
         Some(meta),
-        checkpoint,
+        (checkpoint, Saved::Yes),
         Some(name),
         Recovery::Done,
     );

@@ -242,9 +242,12 @@ async fn fail(supervisor: &Arc<Supervisor>, container: &Arc<Container>, error: &
     {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "killing what was started");
     }
-    if let Err(error) = cleanup::clean_once(supervisor, container).await {
+    if container.is_saved() {
+        let Err(error) = cleanup::clean_once(supervisor, container).await else {
+            return;
+        };
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "cleaning up after a failed start, to be tried again");
-        let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
-        tokio::spawn(async move { cleanup::clean_when_saved(&supervisor, &container).await });
     }
+    let (supervisor, container) = (Arc::clone(supervisor), Arc::clone(container));
+    tokio::spawn(async move { cleanup::clean_when_saved(&supervisor, &container).await });
 }

@@ -60,6 +60,7 @@ fn lost() -> Seen {
     Seen::Lost {
         why: "torn".to_owned(),
         created_at: Some(at(10)),
+        started_at: None,
     }
 }
 
@@ -250,10 +251,31 @@ fn nothing_known_at_all_still_ends_as_the_shim_reports() {
     let seen = Seen::Lost {
         why: "no file".to_owned(),
         created_at: None,
+        started_at: None,
     };
     let verdict = reconcile(&seen, &Reported::Stopped(stopped()), at(NOW));
     assert_eq!(verdict.status.created_at(), Some(at(60)));
     assert_eq!(verdict.status.started_at(), Some(at(25)));
+}
+
+#[test]
+fn a_start_that_the_disk_knows_is_kept_though_the_rest_is_lost() {
+    let seen = Seen::Lost {
+        why: "container.json is missing".to_owned(),
+        created_at: None,
+        started_at: Some(at(20)),
+    };
+    let reports = [
+        Reported::NoShim { exit: None },
+        Reported::Created,
+        Reported::Running(live()),
+        Reported::Stopped(stopped()),
+        Reported::Unreachable("slow".to_owned()),
+    ];
+    for reported in reports {
+        let verdict = reconcile(&seen, &reported, at(NOW));
+        assert_eq!(verdict.status.started_at(), Some(at(20)));
+    }
 }
 
 /// A container, as far as recovery touches it.
@@ -343,7 +365,11 @@ fn seen() -> impl Strategy<Value = Seen> {
     .boxed()
     .prop_union(
         ("[a-z]{0,3}", proptest::option::of(times()))
-            .prop_map(|(why, created_at)| Seen::Lost { why, created_at })
+            .prop_map(|(why, created_at)| Seen::Lost {
+                why,
+                created_at,
+                started_at: created_at,
+            })
             .boxed(),
     )
 }

@@ -67,6 +67,7 @@ fn container(
                 resources: Default::default(),
             })
         }),
+        end: Read::Absent,
     }
 }
 
@@ -118,12 +119,12 @@ fn without_its_metadata_only_an_end_is_believed() {
         container("d", corrupt(), None),
     ]);
     assert!(
-        matches!(&judged[0].seen, Seen::Lost { why, created_at: Some(_) } if why == "container.json is missing")
+        matches!(&judged[0].seen, Seen::Lost { why, created_at: Some(_), .. } if why == "container.json is missing")
     );
     assert_eq!(judged[1].seen, Seen::Known(exited()));
     assert!(matches!(&judged[2].seen, Seen::Lost { why, .. } if why.contains("is of other")));
     assert!(
-        matches!(&judged[3].seen, Seen::Lost { why, created_at: None } if why.contains("version 7"))
+        matches!(&judged[3].seen, Seen::Lost { why, created_at: None, .. } if why.contains("version 7"))
     );
     assert!(
         judged
@@ -149,6 +150,7 @@ fn a_lost_checkpoint_leaves_what_the_metadata_knows() {
         Seen::Lost {
             why: "status.json is missing".to_owned(),
             created_at: Some(Timestamp::from_unix_nanos(5)),
+            started_at: None,
         }
     );
     assert_eq!(judged[0].resources, resources);
@@ -195,12 +197,49 @@ fn pods_are_kept_whatever_their_files_say() {
 }
 
 #[test]
+fn a_kept_end_is_believed_before_anything_but_an_end() {
+    let kept = |status| {
+        Read::Found(Checkpoint {
+            status,
+            resources: Default::default(),
+        })
+    };
+    let later = ContainerStatus::Exited {
+        created_at: Timestamp::from_unix_nanos(5),
+        started_at: None,
+        finished_at: Timestamp::from_unix_nanos(9),
+        exit: ExitStatus::from_code(9),
+        cause: crate::supervisor::store::ExitCause::Exited,
+    };
+    let judged = |disk, end| {
+        let facts = ContainerFacts {
+            end,
+            ..container("a", Read::Found(meta("a", "one", 5)), disk)
+        };
+        let one = judge(vec![facts]).remove(0);
+        (one.seen, one.saved)
+    };
+    let known = Seen::Known;
+    let found = judged(Some(created()), kept(later.clone()));
+    assert_eq!(found, (known(later.clone()), Saved::NotYet));
+    let found = judged(None, kept(later.clone()));
+    assert_eq!(found, (known(later.clone()), Saved::NotYet));
+    let found = judged(Some(exited()), kept(later));
+    assert_eq!(found, (known(exited()), Saved::Yes));
+    let found = judged(Some(created()), kept(created()));
+    assert_eq!(found, (known(created()), Saved::Yes));
+    let found = judged(Some(created()), corrupt());
+    assert_eq!(found, (known(created()), Saved::Yes));
+}
+
+#[test]
 fn orphans_are_what_no_whole_list_has() {
     let mut scan = Scan {
         containers: vec![container("a", Read::Absent, None)],
         pods: Vec::new(),
         bundles: vec![id("a"), id("b")],
         namespaces: vec![id("p")],
+        ends: vec![id("a"), id("c")],
         leftovers: vec![PathBuf::from("/r/containers/.new-z")],
         strangers: Vec::new(),
         containers_listed: Listed::Whole,
@@ -211,6 +250,7 @@ fn orphans_are_what_no_whole_list_has() {
         (orphans.bundles, orphans.namespaces),
         (vec![id("b")], vec![id("p")])
     );
+    assert_eq!(orphans.ends, [id("c")]);
     scan.containers_listed = Listed::Partly("eio".to_owned());
     scan.pods_listed = Listed::Partly("eio".to_owned());
     let orphans = Orphans::of(&scan);

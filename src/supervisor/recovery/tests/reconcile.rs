@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bundle::Read;
-use crate::supervisor::store::{Activity, ExitCause, Recovery};
+use crate::supervisor::store::{Activity, ExitCause, Files, Recovery, Saved};
 use crate::sys::file::scratch::Scratch;
 use crate::types::{ContainerId, ExitStatus, Pid, ProcessIdentity};
 
@@ -20,9 +20,12 @@ fn container(scratch: &Scratch, status: ContainerStatus) -> Loaded {
         .unwrap();
     let container = Container::new(
         ContainerId::new("a").unwrap(),
-        scratch.path().to_owned(),
+        Files {
+            dir: scratch.path().to_owned(),
+            end: scratch.path().join("end"),
+        },
         None,
-        checkpoint,
+        (checkpoint, Saved::Yes),
         None,
         Recovery::Pending,
     );

@@ -1,0 +1,5 @@
+//! `properties::container_config` for libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::container_config(bytes));
