@@ -78,7 +78,7 @@ pub fn pid(supervisor: &Supervisor, id: &str) -> u64 {
     let text = supervisor.ok(&["inspect", id]);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let pid = find(&json, "pid").and_then(serde_json::Value::as_u64);
-    pid.unwrap_or_else(|| panic!("no pid in {text}"))
+    pid.ok_or(text).unwrap()
 }
 
 /// The first value of that key, however deep.

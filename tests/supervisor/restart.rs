@@ -6,7 +6,6 @@ use outlive::api::cri::ContainerState;
 
 use crate::life::{listed, pid, ready, remove, stop};
 use crate::support::poll;
-use crate::support::supervisor::Supervisor;
 
 #[test]
 fn a_running_container_is_the_same_after_kill_9() {

@@ -100,12 +100,13 @@ fn statistics_are_those_of_the_containers_own_processes_and_files() {
     let busy = "dd if=/dev/zero of=/file bs=1024 count=4096 2>/dev/null; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 1000";
     let id = supervisor.run(&pod, "busy", &["/bin/sh", "-c", busy]);
     let pid = pid(&supervisor, &id);
-    poll::until("the container is one process at rest", || {
-        match fs::read_to_string(format!("/proc/{pid}/cmdline")).as_deref() {
+    poll::until(
+        "the container is one process at rest",
+        || match fs::read_to_string(format!("/proc/{pid}/cmdline")).as_deref() {
             Ok("sleep\x001000\x00") => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    });
+        },
+    );
     let idle = supervisor.create(&pod, "idle", &["/bin/true"]);
     let (mut runtime, _) = supervisor.client();
     let stats = poll::until("the container has used something", || {
