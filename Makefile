@@ -17,9 +17,13 @@ CONFIG := containerd-1.x.toml containerd-2.x.toml outlive.service outlive.toml r
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+# The shim has the C library in itself, where there is one to link: it starts in half the time and dirties fewer pages.
+STATIC = $(if $(wildcard $(shell cc -print-file-name=libc.a)),-- -C target-feature=+crt-static -C relocation-model=static)
+
 build: ## build the release binaries in target/release
 	@tests/setup/rust.sh
-	cargo build --release --locked
+	cargo build --release --locked --bin outlive
+	cargo rustc --release --locked --bin containerd-shim-outlive-v2 $(STATIC)
 
 install: ## install them below PREFIX (/usr/local), in DESTDIR if set
 	@test -x $(SHIM_BINARY) -a -x $(OUTLIVE) || $(MAKE) build

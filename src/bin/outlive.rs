@@ -9,15 +9,18 @@ use outlive::cli::args::{Cli, Command, Format, Global, ServeArgs};
 use outlive::supervisor::daemon::{self, Options};
 use outlive::supervisor::pod::sandbox_init;
 use outlive::supervisor::recovery::dry_run;
+use outlive::supervisor::remove_dir;
 use outlive::supervisor::store::Layout;
 
 fn main() -> ExitCode {
-    // Looked for before anything else: the first process of a pid namespace wants none of what the others set up.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == sandbox_init::SUBCOMMAND)
-    {
+    // Looked for before anything else: these want none of what the others set up.
+    let mut words = std::env::args_os().skip(1);
+    let word = words.next().unwrap_or_default();
+    if word == sandbox_init::SUBCOMMAND {
         return sandbox_init::run();
+    }
+    if word == remove_dir::SUBCOMMAND {
+        return remove_dir::run(&words.next().unwrap_or_default());
     }
     let Cli { global, command } = Cli::parse();
     match command {

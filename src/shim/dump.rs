@@ -18,8 +18,8 @@
 use std::io;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -29,6 +29,7 @@ use super::publisher::{Publisher, PublisherDump};
 use super::registry::Registry;
 use super::stdio::StdioCounters;
 use super::task::Command;
+use crate::sys::signals::listen;
 use crate::types::{ContainerId, Timestamp};
 
 /// How long a task may take to tell its state; its actor waits for nothing.
@@ -106,9 +107,9 @@ pub struct Sources {
 /// # Errors
 /// What installing the signal handler answered.
 pub fn on_request(sources: Sources) -> io::Result<impl Future<Output = ()>> {
-    let mut requests = signal(SignalKind::user_defined1())?;
+    let mut requests = listen(Signal::SIGUSR1)?;
     Ok(async move {
-        while requests.recv().await.is_some() {
+        while requests.next().await.is_ok() {
             if let Ok(line) = serde_json::to_string(&sources.dump().await) {
                 logger::write_line(&line);
             }

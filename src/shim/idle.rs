@@ -22,11 +22,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{info, warn};
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::listener::Connections;
 use super::registry::Registry;
+use crate::sys::signals::listen;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const GROUP_INTERVAL: Duration = Duration::from_secs(30);
@@ -79,14 +80,14 @@ pub async fn wait_until_useless(registry: Registry, connections: Connections, st
 /// # Errors
 /// What installing a signal handler answered.
 pub fn wait_until_told(registry: Registry) -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut terminate = listen(Signal::SIGTERM)?;
+    let mut interrupt = listen(Signal::SIGINT)?;
+    let mut hang_up = listen(Signal::SIGHUP)?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
+            _ = terminate.next() => {}
+            _ = interrupt.next() => {}
+            _ = hang_up.next() => {}
         }
         while !registry.close() {
             warn!("told to end, with tasks left: leaving when the last of them is deleted");

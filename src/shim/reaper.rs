@@ -23,10 +23,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use log::{debug, error};
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal::SIGCHLD;
 use tokio::sync::oneshot;
 
-use crate::sys::{proc, spawn, wait};
+use crate::sys::{proc, signals, spawn, wait};
 use crate::types::{ExitRecord, ExitStatus, Pid, ProcessIdentity, Signal, Timestamp};
 
 /// How long children may be silent before somebody looks.
@@ -199,15 +199,15 @@ impl Reaper {
     /// # Errors
     /// What installing the signal handler answered.
     pub fn run(&self) -> io::Result<impl Future<Output = ()> + use<>> {
-        let mut child_signals = signal(SignalKind::child())?;
+        let mut child_signals = signals::listen(SIGCHLD)?;
         let reaper = self.clone();
         Ok(async move {
             loop {
                 reaper.reap_all();
                 let has_children = !reaper.0.borrow().waiting.is_empty();
                 tokio::select! {
-                    received = child_signals.recv() => if received.is_none() {
-                        return error!("the runtime delivers no SIGCHLD any more");
+                    received = child_signals.next() => if let Err(error) = received {
+                        return error!("SIGCHLD is not heard any more: {error}");
                     },
                     () = tokio::time::sleep(CHECK_INTERVAL), if has_children => reaper.check(),
                 }

@@ -13,23 +13,27 @@
 use std::io;
 
 use log::{error, info, warn};
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
 use super::registry::Registry;
 use super::task::Command;
+use crate::sys::signals::listen;
 
 /// Starts to listen for SIGUSR2; the future that this returns serves it for as long as it is polled.
 ///
 /// # Errors
 /// What installing the signal handler answered.
 pub fn on_signal(registry: Registry) -> io::Result<impl Future<Output = ()>> {
-    let mut requests = signal(SignalKind::user_defined2())?;
+    let mut requests = listen(Signal::SIGUSR2)?;
     Ok(async move {
-        while requests.recv().await.is_some() {
-            reopen_all(&registry).await;
-        }
-        error!("the runtime delivers no SIGUSR2 any more");
+        let error = loop {
+            match requests.next().await {
+                Ok(()) => reopen_all(&registry).await,
+                Err(error) => break error,
+            }
+        };
+        error!("SIGUSR2 is not heard any more: {error}");
     })
 }
 

@@ -12,8 +12,9 @@ use super::context::Supervisor;
 use super::crash;
 use super::error::Error;
 use super::recovery::scan::endpoint_of;
+use super::remove_dir;
 use super::shim_client::{self, KillScope, ShimClient, ShimError};
-use super::store::{self, Container};
+use super::store::{self, Container, StoreError};
 use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
 use crate::types::error::chain;
@@ -197,16 +198,23 @@ pub async fn delete_left(
 /// # Errors
 /// What the file system answered.
 pub async fn discard(bundle: &Bundle) -> Result<(), Error> {
-    let dir = bundle.dir().to_owned();
-    let rootfs = bundle.rootfs();
-    store::blocking("remove", dir.clone(), move || {
-        // A mount that is left would have its files removed with the bundle's.
-        match std::fs::remove_dir(&rootfs) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    let (dir, rootfs) = (bundle.dir().to_owned(), bundle.rootfs());
+    // A mount that is left would have its files removed with the bundle's.
+    match remove_dir::remove_dir(&rootfs).await {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError {
+                operation: "remove",
+                path: rootfs,
+                source,
+            }
+            .into());
         }
-        crash::point("clean.unmounted");
-        match std::fs::remove_dir_all(&dir) {
+        _ => {}
+    }
+    crash::point("clean.unmounted");
+    let gone = dir.clone();
+    store::blocking("remove", dir, move || {
+        match std::fs::remove_dir_all(&gone) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

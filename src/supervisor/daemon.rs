@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -35,6 +35,7 @@ use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
+use crate::sys::signals::{Listener, listen};
 use crate::sys::{limits, memory};
 use crate::types::error::chain;
 
@@ -282,27 +283,27 @@ async fn accept(
 
 /// The signals that the supervisor is told to end by.
 struct Told {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
+    terminate: Listener,
+    interrupt: Listener,
+    hang_up: Listener,
 }
 
 impl Told {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            terminate: listen(Signal::SIGTERM)?,
+            interrupt: listen(Signal::SIGINT)?,
             // Caught, not ignored: what is ignored is so in every container too (execve(2)).
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up: listen(Signal::SIGHUP)?,
         })
     }
 
     async fn end(&mut self) -> &'static str {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hang_up.recv() => log::info!("SIGHUP: nothing is read again"),
+                _ = self.terminate.next() => return "SIGTERM",
+                _ = self.interrupt.next() => return "SIGINT",
+                _ = self.hang_up.next() => log::info!("SIGHUP: nothing is read again"),
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod prctl;
 pub mod proc;
 pub mod pty;
 pub mod readiness;
+pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod splice;

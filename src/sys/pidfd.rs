@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::process::Child;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -39,16 +40,11 @@ impl Pidfd {
     /// # Errors
     /// What pidfd_open(2) or procfs answered.
     pub fn open(identity: ProcessIdentity) -> io::Result<Option<Self>> {
-        let pid = identity.pid.as_raw();
-        // SAFETY: pidfd_open(2) takes two numbers and touches no memory.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let fd = match Errno::result(fd) {
-            Ok(fd) => RawFd::try_from(fd).map_err(io::Error::other)?,
+        let opened = match open(identity.pid.as_raw()) {
+            Ok(fd) => Self(fd),
             Err(Errno::ESRCH) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
-        let opened = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         // Compared when it is held: from here on the pid can become another's only after this process has ended.
         match proc::running(identity.pid) {
             Ok(found) if found == identity => Ok(Some(opened)),
@@ -56,6 +52,15 @@ impl Pidfd {
             Err(error) if proc_is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens a child that nobody has waited for yet.
+    ///
+    /// # Errors
+    /// What pidfd_open(2) answered.
+    pub fn of_child(child: &Child) -> io::Result<Self> {
+        let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+        Ok(Self(open(pid)?))
     }
 
     /// Sends `signal`; `false` where the process has ended.
@@ -129,6 +134,15 @@ impl Pidfd {
     }
 }
 
+fn open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open(2) takes two numbers and touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = Errno::result(fd)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// A wait status as wait(2) describes it.
 fn decoded(status: i32) -> ExitStatus {
     if libc::WIFEXITED(status) {
@@ -148,6 +162,12 @@ fn proc_is_gone(error: &io::Error) -> bool {
 impl AsFd for Pidfd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+impl From<Pidfd> for OwnedFd {
+    fn from(pidfd: Pidfd) -> Self {
+        pidfd.0
     }
 }
 

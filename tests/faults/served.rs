@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::mount::MsFlags;
 use outlive::api::cri::{self, ContainerState as State};
 use tokio::task::JoinHandle;
 
@@ -111,7 +112,7 @@ fn a_umount_that_waits_delays_its_own_container_only() {
     let (supervisor, pod) = ready(Options::default());
     let slow = supervisor.run(&pod, "slow", &PROGRAM);
     let other = supervisor.run(&pod, "other", &PROGRAM);
-    let mut umount = SlowUmount::below(&rootfs(&supervisor, &slow));
+    let mut umount = SlowUmount::below(&rootfs(&supervisor, &slow), MsFlags::MS_SHARED);
     end(&supervisor, &slow);
     umount.until_awaited();
     let ended = quick(2, "the end", || {
@@ -132,7 +133,7 @@ fn whoever_waits_for_a_umount_can_be_killed_and_nothing_is_left() {
     let (mut supervisor, pod) = ready(Options::default());
     let slow = supervisor.run(&pod, "slow", &PROGRAM);
     let other = supervisor.run(&pod, "other", &PROGRAM);
-    let mut umount = SlowUmount::below(&rootfs(&supervisor, &slow));
+    let mut umount = SlowUmount::below(&rootfs(&supervisor, &slow), MsFlags::MS_SHARED);
     end(&supervisor, &slow);
     umount.until_awaited();
     supervisor.kill9();

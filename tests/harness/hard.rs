@@ -7,11 +7,14 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::mount::MsFlags;
+
 use crate::fault::{ends, until_dead};
 use crate::faults::clock::Clock;
 use crate::faults::damage::{Damage, StaleSocket};
 use crate::faults::disk::SmallDisk;
 use crate::faults::failing::{FailingDisk, FailsAt};
+use crate::faults::mount_copy::MountCopy;
 use crate::faults::pid_reuse::Bystander;
 use crate::faults::reboot::reboot;
 use crate::faults::shim::Shim;
@@ -38,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         plain("pids of others", true, reused_pids),
         plain("reboot", true, rebooted),
         plain("slow umount", true, slow_umount),
+        plain("copy of a slow mount", true, copy_of_a_slow_mount),
         own("clock steps", true, clock_steps),
         own("two builds in turn", true, two_builds),
         own("full state disk", true, |name, repeat| {
@@ -207,7 +211,7 @@ fn slow_umount(trial: &mut Trial) {
     let subject = trial.launch("subject", OBEDIENT);
     let id = trial.id(subject);
     let bundle = supervisor(trial).state().join("tasks").join(&id);
-    let mut umount = SlowUmount::below(&bundle.join("rootfs"));
+    let mut umount = SlowUmount::below(&bundle.join("rootfs"), MsFlags::MS_SHARED);
     let fault = "slow umount";
     ends(trial, subject);
     umount.until_awaited();
@@ -222,6 +226,35 @@ fn slow_umount(trial: &mut Trial) {
     trial.check(fault);
     let answer = trial.target.stop(&trial.id(other), 0);
     trial.was_stopped(other, answer).unwrap();
+}
+
+/// Another mount namespace has a copy of a container's mounts, and it is the rmdir(2) of the root filesystem's directory that
+/// waits for the disk. The supervisor can be killed meanwhile, and does not wait.
+fn copy_of_a_slow_mount(trial: &mut Trial) {
+    let subject = trial.launch("subject", OBEDIENT);
+    let bundle = supervisor(trial)
+        .state()
+        .join("tasks")
+        .join(trial.id(subject));
+    let rootfs = bundle.join("rootfs");
+    let mut umount = SlowUmount::below(&rootfs, MsFlags::MS_PRIVATE);
+    let fault = "copy of a slow mount";
+    let mut copy = MountCopy::new();
+    ends(trial, subject);
+    umount.until_awaited();
+    poll::until("the directory of the mount is gone", || {
+        (!rootfs.exists())
+            .then_some(())
+            .ok_or_else(|| format!("{rootfs:?}"))
+    });
+    trial.mark(MarkKind::Fault, fault);
+    trial.exec_in_bystander();
+    trial.kill(fault);
+    trial.outage();
+    trial.restart(fault, None);
+    umount.thaw();
+    copy.end();
+    trial.check(fault);
 }
 
 /// The supervisor's clock steps back and forth by an hour while it is dead; the shims' is the true one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use nix::sys::signal::Signal as Heard;
 
 use super::Made;
 use super::config::Plan;
@@ -11,6 +11,7 @@ use crate::cli::error::{Error, tell, warn};
 use crate::cli::log::Reader;
 use crate::cli::logs::{Follower, Printer, finish};
 use crate::cli::watch::{Ended, Watch};
+use crate::sys::signals::{Listener, listen};
 use crate::types::Signal;
 
 /// How often a user must ask for the end of a program that does not want to, before it is left alone: docker-run(1) has
@@ -20,12 +21,12 @@ const INSISTING: u32 = 3;
 /// The signals that are passed on.
 #[derive(Debug)]
 pub struct Signals {
-    interrupt: SignalStream,
-    terminate: SignalStream,
-    hangup: SignalStream,
-    quit: SignalStream,
-    user1: SignalStream,
-    user2: SignalStream,
+    interrupt: Listener,
+    terminate: Listener,
+    hangup: Listener,
+    quit: Listener,
+    user1: Listener,
+    user2: Listener,
 }
 
 impl Signals {
@@ -34,30 +35,30 @@ impl Signals {
     /// # Errors
     /// What sigaction(2) answered.
     pub fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| Error::Io {
+        let listen = |signal| {
+            listen(signal).map_err(|source| Error::Io {
                 operation: "listen to signals".to_owned(),
                 source,
             })
         };
         Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            quit: listen(SignalKind::quit())?,
-            user1: listen(SignalKind::user_defined1())?,
-            user2: listen(SignalKind::user_defined2())?,
+            interrupt: listen(Heard::SIGINT)?,
+            terminate: listen(Heard::SIGTERM)?,
+            hangup: listen(Heard::SIGHUP)?,
+            quit: listen(Heard::SIGQUIT)?,
+            user1: listen(Heard::SIGUSR1)?,
+            user2: listen(Heard::SIGUSR2)?,
         })
     }
 
-    async fn next(&mut self) -> SignalKind {
+    async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-            _ = self.quit.recv() => SignalKind::quit(),
-            _ = self.user1.recv() => SignalKind::user_defined1(),
-            _ = self.user2.recv() => SignalKind::user_defined2(),
+            _ = self.interrupt.next() => Heard::SIGINT,
+            _ = self.terminate.next() => Heard::SIGTERM,
+            _ = self.hangup.next() => Heard::SIGHUP,
+            _ = self.quit.next() => Heard::SIGQUIT,
+            _ = self.user1.next() => Heard::SIGUSR1,
+            _ = self.user2.next() => Heard::SIGUSR2,
         }
     }
 
@@ -65,12 +66,12 @@ impl Signals {
     async fn pass_on(&mut self, client: &Client, container: &str) {
         let mut insisted = 0;
         loop {
-            let kind = self.next().await;
-            let number = u32::try_from(kind.as_raw_value()).unwrap_or(0);
+            let heard = self.next().await;
+            let number = u32::try_from(heard as i32).unwrap_or(0);
             let Some(signal) = Signal::new(number) else {
                 continue;
             };
-            if [SignalKind::interrupt(), SignalKind::terminate()].contains(&kind) {
+            if [Heard::SIGINT, Heard::SIGTERM].contains(&heard) {
                 insisted += 1;
             }
             if insisted == INSISTING {

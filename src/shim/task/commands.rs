@@ -291,7 +291,7 @@ impl Task {
         }
         self.init.state.permits(role(&None), Permit::Exec)?;
         let process = Process::new(exec.io, exec.stdio, exec.process);
-        self.execs.insert(exec.id.clone(), process);
+        self.execs.insert(exec.id.clone(), Box::new(process));
         self.shared.publisher.publish(Event::ExecAdded {
             container: self.shared.caller.id.clone(),
             exec: exec.id,
@@ -321,7 +321,7 @@ impl Task {
             })?;
             return Ok(stdio.reopen_logs()?);
         }
-        let all = std::iter::once(&self.init).chain(self.execs.values());
+        let all = std::iter::once(&self.init).chain(self.execs.values().map(Box::as_ref));
         let all = all.filter_map(|process| process.stdio.as_ref());
         // The others are reopened whatever becomes of one.
         let results: Vec<_> = all.map(ProcessStdio::reopen_logs).collect();

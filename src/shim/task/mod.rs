@@ -168,8 +168,8 @@ pub struct Task {
     pub shared: Rc<Shared>,
     /// The init process.
     pub init: Process,
-    /// The further processes.
-    pub execs: BTreeMap<ExecId, Process>,
+    /// The further processes; boxed, since the map keeps room for several when it is empty again.
+    pub execs: BTreeMap<ExecId, Box<Process>>,
     /// Where init's cgroup was found at Create.
     pub cgroup: Option<Rc<Cgroup>>,
     /// How often the container has run out of memory, as last announced.
@@ -216,10 +216,13 @@ impl Task {
     fn process(&mut self, key: &Key) -> Result<&mut Process, ShimError> {
         match key {
             None => Ok(&mut self.init),
-            Some(exec) => self.execs.get_mut(exec).ok_or_else(|| ShimError::NotFound {
-                what: "process",
-                id: exec.to_string(),
-            }),
+            Some(exec) => match self.execs.get_mut(exec) {
+                Some(process) => Ok(process),
+                None => Err(ShimError::NotFound {
+                    what: "process",
+                    id: exec.to_string(),
+                }),
+            },
         }
     }
 }

@@ -8,12 +8,11 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Child;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{NetworkError, Plugins};
-use crate::sys::limits;
+use crate::supervisor::program::{Pipes, Program};
 use crate::types::ContainerId;
 
 /// How many plugins run at the same time; who comes then waits for a place, and each that runs has its deadline.
@@ -90,10 +89,12 @@ pub(super) async fn run(
         command: invocation.command,
         source,
     };
-    let mut child = start(plugins, &program, invocation).map_err(failed)?;
-    let ended = timeout(plugins.deadline, talk(&mut child, stdin)).await;
+    let (mut program, pipes) = start(plugins, &program, invocation).map_err(failed)?;
+    let ended = timeout(plugins.deadline, talk(&mut program, pipes, stdin)).await;
     let Ok(output) = ended else {
-        kill(&mut child).await;
+        if let Err(error) = program.kill(KILLED).await {
+            log::warn!(error:%; "a killed network plugin does not end");
+        }
         return Err(NetworkError::Deadline {
             list: list.to_owned(),
             plugin: kind.to_owned(),
@@ -105,9 +106,13 @@ pub(super) async fn run(
     understand(list, kind, invocation.command, output.map_err(failed)?)
 }
 
-fn start(plugins: &Plugins, program: &Path, invocation: &Invocation<'_>) -> io::Result<Child> {
+fn start(
+    plugins: &Plugins,
+    program: &Path,
+    invocation: &Invocation<'_>,
+) -> io::Result<(Program, Pipes)> {
     let path = std::env::join_paths(&plugins.bin_dirs).map_err(io::Error::other)?;
-    let mut command = tokio::process::Command::new(program);
+    let mut command = std::process::Command::new(program);
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", DEFAULT_PATH);
     }
@@ -121,28 +126,24 @@ fn start(plugins: &Plugins, program: &Path, invocation: &Invocation<'_>) -> io::
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own: what it starts (IPAM plugins, iptables) is killed with it.
-        .process_group(0)
-        .kill_on_drop(true);
-    limits::as_started(command.as_std_mut());
-    command.spawn()
+        .stderr(Stdio::piped());
+    // What it starts (IPAM plugins, iptables) is killed with it.
+    Program::start(command)
 }
 
 /// Gives the plugin its configuration and takes what it prints until it has ended.
-async fn talk(child: &mut Child, stdin: &[u8]) -> io::Result<Output> {
-    let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+async fn talk(program: &mut Program, pipes: Pipes, stdin: &[u8]) -> io::Result<Output> {
     let write = async {
-        if let Some(mut input) = input {
+        if let Some(mut input) = pipes.stdin {
             // One that does not read says why in its answer, or in how it ends.
             drop(input.write_all(stdin).await);
         }
     };
-    let ((), stdout, stderr) = tokio::join!(write, read(output), read(errors));
+    let ((), stdout, stderr) = tokio::join!(write, read(pipes.stdout), read(pipes.stderr));
     Ok(Output {
         stdout: stdout?,
         stderr: stderr?,
-        status: child.wait().await?,
+        status: program.wait().await?,
     })
 }
 
@@ -152,21 +153,6 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
         stream.take(LONGEST_ANSWER).read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
-}
-
-async fn kill(child: &mut Child) {
-    let group = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(group) = group {
-        // Not reaped yet: the number is still this group's.
-        let pid = nix::unistd::Pid::from_raw(group);
-        let killed = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGKILL);
-        if let Err(error) = killed {
-            log::debug!(pid = group, error:%; "a network plugin that took too long has no group");
-        }
-    }
-    if timeout(KILLED, child.wait()).await.is_err() {
-        log::warn!(pid = group; "a killed network plugin does not end");
-    }
 }
 
 fn understand(

@@ -8,7 +8,7 @@
 //! ```
 
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use containerd_shim_protos::bootstrap_api::BootstrapResult;
@@ -17,14 +17,13 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::Home;
 use super::error::ShimError;
 use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
-use crate::sys::limits;
+use crate::supervisor::program::Program;
 use crate::types::ContainerId;
 
 /// `start` forks and answers. Ours takes some ten milliseconds.
@@ -137,16 +136,12 @@ fn command(
         .env("NAMESPACE", &home.namespace)
         // The newest version of the reply that containerd 1.7 and 2.x ask for, and a size for Go's thread pool.
         .envs([("MAX_SHIM_VERSION", "2"), ("GOMAXPROCS", "2")])
-        // No signal for the supervisor's own group reaches it; its server takes a session of its own.
-        .process_group(0)
-        .kill_on_drop(true)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for name in NOT_FOR_SHIMS {
         command.env_remove(name);
     }
-    limits::as_started(command.as_std_mut());
     Ok(command)
 }
 
@@ -176,25 +171,24 @@ fn printed(stdout: &[u8], stderr: &[u8]) -> String {
 }
 
 /// Runs a program to its end, or kills it and its process group.
-async fn run(mut command: Command, stdin: Vec<u8>, limit: Duration) -> Result<Output, String> {
-    let mut child = command.spawn().map_err(|error| error.to_string())?;
+async fn run(command: Command, stdin: Vec<u8>, limit: Duration) -> Result<Output, String> {
+    let (mut program, pipes) = Program::start(command).map_err(|error| error.to_string())?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let ended = {
-        let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let talking = async {
             let feeding = async {
-                if let Some(mut input) = input {
+                if let Some(mut input) = pipes.stdin {
                     // A program need not read it.
                     drop(input.write_all(&stdin).await);
                 }
             };
             tokio::join!(
                 feeding,
-                collect(out, &mut stdout),
-                collect(err, &mut stderr)
+                collect(pipes.stdout, &mut stdout),
+                collect(pipes.stderr, &mut stderr)
             );
         };
-        timeout(limit, end(&mut child, talking)).await
+        timeout(limit, end(&mut program, talking)).await
     };
     match ended {
         Ok(Ok(status)) => Ok(Output {
@@ -204,7 +198,9 @@ async fn run(mut command: Command, stdin: Vec<u8>, limit: Duration) -> Result<Ou
         }),
         Ok(Err(error)) => Err(format!("wait: {error}")),
         Err(_) => {
-            kill_group(&mut child).await;
+            if let Err(error) = program.kill(OUTPUT_GRACE).await {
+                log::warn!("a shim's program does not end after SIGKILL: {error}");
+            }
             let printed = printed(&stdout, &stderr);
             Err(format!("no end within {} s{printed}", limit.as_secs()))
         }
@@ -218,28 +214,20 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
     }
 }
 
-async fn end(child: &mut Child, talking: impl Future<Output = ()>) -> std::io::Result<ExitStatus> {
+async fn end(
+    program: &mut Program,
+    talking: impl Future<Output = ()>,
+) -> std::io::Result<ExitStatus> {
     tokio::pin!(talking);
     tokio::select! {
-        status = child.wait() => {
+        status = program.wait() => {
             tokio::select! {
                 () = &mut talking => {}
                 () = sleep(OUTPUT_GRACE) => {}
             }
             status
         }
-        () = &mut talking => child.wait().await,
-    }
-}
-
-async fn kill_group(child: &mut Child) {
-    if let Some(pid) = child.id().and_then(crate::types::Pid::new) {
-        let group = nix::unistd::Pid::from_raw(pid.as_raw());
-        // Not reaped yet, so the number is still its own.
-        nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap_or_default();
-    }
-    if let Err(error) = timeout(OUTPUT_GRACE, child.wait()).await {
-        log::warn!("a shim's program does not end after SIGKILL: {error}");
+        () = &mut talking => program.wait().await,
     }
 }
 

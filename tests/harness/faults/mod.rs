@@ -16,6 +16,7 @@ pub mod damage;
 pub mod disk;
 pub mod failing;
 pub mod loop_device;
+pub mod mount_copy;
 pub mod pid_reuse;
 pub mod reboot;
 pub mod shim;

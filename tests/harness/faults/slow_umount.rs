@@ -28,14 +28,14 @@ pub struct SlowUmount {
 }
 
 impl SlowUmount {
-    /// Mounts it below `rootfs`, which is the `rootfs` of a running container's bundle.
-    pub fn below(rootfs: &Path) -> Self {
+    /// Mounts it below `rootfs`, which is the `rootfs` of a running container's bundle, with that `propagation`: shared, as
+    /// everything is where systemd runs, or private. A copy of the mounts in another mount namespace goes with a shared one. From
+    /// a private one only the namespace's own end, or the rmdir(2) of the directory below, takes the copy away.
+    pub fn below(rootfs: &Path, propagation: MsFlags) -> Self {
         let at = rootfs.join("slow");
         fs::create_dir(&at).unwrap();
-        let (none, shared) = (None::<&str>, MsFlags::MS_SHARED);
-        // As everything is where systemd runs. A container that is made meanwhile begins with a copy of all mounts; from a
-        // private one only its own end, or the rmdir(2) of the directory below it, takes that away, and waits for the medium.
-        mount(none, rootfs, none, shared, none).unwrap();
+        let none = None::<&str>;
+        mount(none, rootfs, none, propagation, none).unwrap();
         let mut backing = Backing::new(BYTES);
         tool(
             "mkfs.ext4",
