@@ -50,6 +50,8 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 const REST_DELAY: Duration = Duration::from_millis(500);
 /// How long a worker thread is kept for the next piece of work.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
+/// How many events are taken from the kernel at once; what comes beyond is taken next.
+const EVENTS: usize = 64;
 /// Worker threads wait for disks and mounts only; more than a few would only wait together.
 const MAX_WORKERS: usize = 8;
 
@@ -104,6 +106,7 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     let grouped = Spec::read(&bundle).is_ok_and(|spec| spec.group().is_some());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_io_events_per_tick(EVENTS)
         .max_blocking_threads(MAX_WORKERS)
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
@@ -207,7 +210,7 @@ async fn create_tasks(
         let (environment, registry) = (environment.clone(), registry.clone());
         drop(spawn_local(async move {
             let id = request.id.clone();
-            match create(environment, request).await {
+            match create(environment, *request).await {
                 Ok(created) => {
                     registry.insert(id.clone(), created.commands);
                     answer(reply, Ok(created.pid));

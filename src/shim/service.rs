@@ -28,8 +28,8 @@ use crate::types::event::TaskIo;
 use crate::types::id::MAX_ID_LEN;
 use crate::types::{ContainerId, ExecId, Pid, Signal, Stdio};
 
-/// A task to be created, and where the answer goes.
-pub type NewTask = (CreateRequest, Reply<Option<Pid>>);
+/// A task to be created, and where the answer goes; boxed, since a queue keeps room for many.
+pub type NewTask = (Box<CreateRequest>, Reply<Option<Pid>>);
 
 /// The service: what its methods need. It is shared by all connections.
 pub struct Service {
@@ -75,7 +75,7 @@ impl Service {
         };
         self.registry.reserve(&create.id)?;
         let id = create.id.clone();
-        if self.creator.send((create, reply)).await.is_err() {
+        if self.creator.send((Box::new(create), reply)).await.is_err() {
             self.registry.remove(&id);
             return Err(stopped());
         }

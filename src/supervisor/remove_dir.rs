@@ -33,10 +33,10 @@ pub fn run(path: &OsStr) -> ExitCode {
     }
 }
 
-/// Removes an empty directory, by that program, which may still wait for a medium then.
+/// Removes an empty directory, by that program, which is given two seconds and may wait for a medium after that.
 ///
 /// # Errors
-/// What rmdir(2) answered; `TimedOut` where the directory is still there after [`PATIENCE`].
+/// What rmdir(2) answered; `TimedOut` where the directory is still there after that.
 pub async fn remove_dir(path: &Path) -> io::Result<()> {
     // Not the path: an upgrade may have put another program there, which may not know this subcommand.
     let mut command = Command::new("/proc/self/exe");

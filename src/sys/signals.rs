@@ -4,15 +4,15 @@
 //! keeps a record for every signal there could be, six pages of memory in each shim, and listens for SIGCHLD unasked.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::eventfd::EventFd;
-use super::readiness::Watched;
 
 /// One more than the largest of the standard signals (signal(7)).
 const SIGNALS: usize = 32;
@@ -22,7 +22,10 @@ static RAISED: [OnceLock<EventFd>; SIGNALS] = [const { OnceLock::new() }; SIGNAL
 
 /// Hears of one signal. Several deliveries between two looks are one, as for the kernel.
 #[derive(Debug)]
-pub struct Listener(Watched);
+pub struct Listener {
+    event: &'static EventFd,
+    ready: AsyncFd<BorrowedFd<'static>>,
+}
 
 /// Has `signal` told to the listener from now on, for as long as the process lives; one listener for each. A runtime must
 /// be entered.
@@ -34,7 +37,10 @@ pub fn listen(signal: Signal) -> io::Result<Listener> {
     let place = RAISED.get(number).ok_or(Errno::EINVAL)?;
     let fresh = EventFd::new()?;
     let event = place.get_or_init(|| fresh);
-    let watched = Watched::new(event.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+    let fd = event.as_fd();
+    // SAFETY: the descriptor is that of a static, which nobody can replace or close.
+    let ready = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    let ready = ready.map_err(|error| error.into_parts().1)?;
     let action = SigAction::new(
         SigHandler::Handler(raise),
         SaFlags::SA_RESTART,
@@ -42,7 +48,7 @@ pub fn listen(signal: Signal) -> io::Result<Listener> {
     );
     // SAFETY: `raise` does only what signal-safety(7) allows.
     unsafe { sigaction(signal, &action) }?;
-    Ok(Listener(watched))
+    Ok(Listener { event, ready })
 }
 
 extern "C" fn raise(number: libc::c_int) {
@@ -66,12 +72,10 @@ impl Listener {
     /// The runtime is shutting down, or what read(2) answered.
     pub async fn next(&mut self) -> io::Result<()> {
         loop {
-            let mut ready = self.0.readable().await?;
-            match nix::unistd::read(&self.0, &mut [0; size_of::<u64>()]) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EAGAIN) => ready.clear_ready(),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
+            let mut ready = self.ready.readable().await?;
+            match self.event.drain()? {
+                0 => ready.clear_ready(),
+                _ => return Ok(()),
             }
         }
     }

@@ -94,6 +94,8 @@ impl Watched {
 }
 
 pub fn run(bench: &mut Bench) {
+    // The pages of a program that was built just now are dirty until the disk has them, and would count as the process's own.
+    nix::unistd::sync();
     let mut subjects: Vec<Subject> = bench.peers.iter().cloned().map(Subject::Shim).collect();
     match conmon::absence() {
         None => subjects.push(Subject::Conmon),
