@@ -80,10 +80,10 @@ test-guest: build ## the tests for cgroup v2, out of memory and checkpoints, in 
 	@tests/guest/test.sh $(SHIM_BINARY) $(ARGS)
 
 BENCH = OUTLIVE_SHIM=$(SHIM_BINARY) RUST_BACKTRACE=0 RUST_SHIM=$(TARGET_DIR)/peers/bin/containerd-shim-runc-v2-rs \
-	cargo test --locked --quiet --features crash-points --test bench --
+	tests/setup/crun.sh cargo test --locked --quiet --features crash-points --test bench --
 
 bench: build ## speed and memory beside the peers; 11 minutes (root; QUICK=1 for a fifth of the rounds, ONLY=life,memory,..)
-	@tests/setup/packages.sh containerd runc busybox-static conmon valgrind
+	@tests/setup/packages.sh containerd runc crun busybox-static conmon valgrind
 	@tests/setup/rust-peer.sh $(TARGET_DIR)/peers
 	@OUTLIVE_COMMAND="make bench $(strip $(foreach name,QUICK ONLY,$(if $($(name)),$(name)='$($(name))')))" \
 		$(BENCH) $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::bench::{Bench, Named};
-use crate::measure::{Bound, GO, Measure, RUNC, RUST, Unit};
+use crate::measure::{Bound, CRUN, GO, Measure, RUNC, RUST, Unit};
 use crate::peer::Peer;
 use crate::process;
 use crate::shim::{Bundle, Ground, millis};
@@ -28,30 +28,35 @@ const PARTS: [(&str, &str); 6] = [
 /// Milliseconds of each part.
 type Life = [f64; PARTS.len()];
 
-/// One who is measured: a shim, or the OCI runtime alone.
+/// One who is measured: a shim, or an OCI runtime alone.
 enum Subject {
     Shim(Peer),
-    Runtime,
+    Runtime(&'static str),
 }
 
 impl Named for Subject {
     fn name(&self) -> &'static str {
         match self {
             Self::Shim(peer) => peer.name,
-            Self::Runtime => RUNC,
+            Self::Runtime(name) => name,
         }
     }
 }
 
 pub fn run(bench: &mut Bench) {
     let mut subjects: Vec<Subject> = bench.peers.iter().cloned().map(Subject::Shim).collect();
-    subjects.push(Subject::Runtime);
+    subjects.push(Subject::Runtime(RUNC));
+    match crun_absence() {
+        None => subjects.push(Subject::Runtime(CRUN)),
+        Some(why) => bench.skip("life: crun", why),
+    }
     let rounds = bench.rounds(ROUNDS);
     let lives = bench.alternate("life", rounds, &subjects, |ground, subject| match subject {
         Subject::Shim(peer) => of_shim(ground, peer),
-        Subject::Runtime => of_runtime(ground),
+        Subject::Runtime(name) => of_runtime(ground, name),
     });
-    let floor: Vec<f64> = lives[subjects.len() - 1].iter().map(total).collect();
+    // What the shims call.
+    let floor: Vec<f64> = lives[bench.peers.len()].iter().map(total).collect();
     let mut all = Measure::new("life.total", "a container's life", Unit::Millis);
     let mut own = Measure::new("life.own", "the shim's own part of it", Unit::Millis)
         .held_to(Bound::AtMost {
@@ -70,7 +75,7 @@ pub fn run(bench: &mut Bench) {
     for (subject, lives) in subjects.iter().zip(&lives) {
         let totals: Vec<f64> = lives.iter().map(total).collect();
         let Subject::Shim(peer) = subject else {
-            all = all.with(RUNC, totals);
+            all = all.with(subject.name(), totals);
             continue;
         };
         let rest = totals.iter().zip(&floor).map(|(all, bare)| all - bare);
@@ -85,6 +90,15 @@ pub fn run(bench: &mut Bench) {
     bench.findings.measures.extend(parts);
     let one = one_start(bench);
     bench.findings.measures.push(one);
+}
+
+/// Why crun cannot be measured, if so.
+fn crun_absence() -> Option<&'static str> {
+    if std::path::Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+        return Some("it refuses hybrid cgroups; `make bench` hides the second hierarchy");
+    }
+    let version = quiet(Command::new(CRUN).arg("--version")).status();
+    version.is_err().then_some("it is not installed")
 }
 
 /// One program started and waited for, which `start` does not go below: it is one, and starts the server.
@@ -144,8 +158,9 @@ fn of_shim(ground: &Ground, peer: &Peer) -> Life {
 }
 
 /// The same container without a shim: its calls of the OCI runtime, and the time that its program runs.
-fn of_runtime(ground: &Ground) -> Life {
-    let bundle = ground.bundle(&PROGRAM);
+fn of_runtime(ground: &Ground, name: &str) -> Life {
+    let mut bundle = ground.bundle(&PROGRAM);
+    name.clone_into(&mut bundle.runtime);
     let pid_file = bundle.dir.join("pid");
     let mut last = Instant::now();
     let mut create = runtime(&bundle, "create");

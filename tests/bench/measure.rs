@@ -12,6 +12,8 @@ pub const RUST: &str = "rust";
 pub const CONMON: &str = "conmon";
 /// The bare OCI runtime, without any shim.
 pub const RUNC: &str = "runc";
+/// The same, written in C.
+pub const CRUN: &str = "crun";
 /// The kernel's floor for output: `cat` from a pipe to the same place.
 pub const CAT: &str = "cat";
 

@@ -25,7 +25,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::measure::{CAT, CONMON, Curve, Findings, GO, Measure, OUTLIVE, RUNC, RUST, Series};
+use crate::measure::{
+    CAT, CONMON, CRUN, Curve, Findings, GO, Measure, OUTLIVE, RUNC, RUST, Series,
+};
 
 /// Where the figures were taken, and of what.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -114,7 +116,7 @@ pub fn participants<'a>(series: impl Iterator<Item = &'a Series>) -> Vec<&'stati
             found.push(series.who);
         }
     }
-    let known = [OUTLIVE, GO, RUST, CONMON, RUNC, CAT];
+    let known = [OUTLIVE, GO, RUST, CONMON, RUNC, CRUN, CAT];
     let place = |who: &str| known.iter().position(|known| *known == who);
     found.sort_by_key(|who| place(who).unwrap_or(known.len()));
     found

@@ -3,7 +3,7 @@
 
 use super::Report;
 use super::words::{escape, machine};
-use crate::measure::{CAT, CONMON, GO, OUTLIVE, RUNC, RUST, as_float};
+use crate::measure::{CAT, CONMON, CRUN, GO, OUTLIVE, RUNC, RUST, as_float};
 
 /// Pixels around everything.
 pub const MARGIN: f64 = 20.0;
@@ -94,6 +94,7 @@ pub fn colour(who: &str, place: usize) -> &'static str {
         RUST => "#a5c3e2",
         CONMON => "#5b8cc4",
         RUNC => "#c6cdd5",
+        CRUN => "#dde2e7",
         CAT => "#a9a9b3",
         _ => OTHERS[place % OTHERS.len()],
     }
