@@ -502,3 +502,19 @@ fn the_plan_of_a_recovery_is_told_without_a_supervisor() {
     );
     supervisor.restart();
 }
+
+#[test]
+fn the_exit_code_of_remove_dir_is_what_rmdir_answered() {
+    let dir = std::env::temp_dir().join(format!("outlive-remove-dir-{}", std::process::id()));
+    fs::create_dir_all(dir.join("full")).unwrap();
+    let remove = |path: &std::path::Path| {
+        let mut command = std::process::Command::new(support::supervisor::program());
+        let status = command.arg("remove-dir").arg(path).status().unwrap();
+        status.code().unwrap()
+    };
+    assert_eq!(remove(&dir), nix::libc::ENOTEMPTY);
+    assert_eq!(remove(&dir.join("full")), 0);
+    assert_eq!(remove(&dir.join("full")), nix::libc::ENOENT);
+    assert_eq!(remove(&dir), 0);
+    assert!(!dir.exists());
+}

@@ -11,12 +11,16 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::program::Program;
 
 /// The hidden subcommand that is this program. Its exit code is the error number, 0 where the directory is gone.
 pub const SUBCOMMAND: &str = "remove-dir";
 /// How long it may take before it is left to itself.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many run at the same time: any number of containers may have ended when the supervisor starts.
+static PLACES: Semaphore = Semaphore::const_new(32);
 /// Where there is no error number, or it is larger than an exit code.
 const FAILED: u8 = u8::MAX;
 
@@ -38,6 +42,8 @@ pub fn run(path: &OsStr) -> ExitCode {
 /// # Errors
 /// What rmdir(2) answered; `TimedOut` where the directory is still there after that.
 pub async fn remove_dir(path: &Path) -> io::Result<()> {
+    // The semaphore is never closed.
+    let _place = PLACES.acquire().await;
     // Not the path: an upgrade may have put another program there, which may not know this subcommand.
     let mut command = Command::new("/proc/self/exe");
     command
