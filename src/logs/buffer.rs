@@ -8,30 +8,28 @@ use super::cri::BATCH_LENGTH;
 pub const LENGTH: usize = 64 * 1024;
 
 thread_local! {
-    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
-    static RECORDS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Place = const { Cell::new(None) };
+    static RECORDS: Place = const { Cell::new(None) };
 }
+
+type Place = Cell<Option<Box<[u8]>>>;
 
 /// Lends the buffer to `work`, which does not wait and so cannot keep it. Its first use allocates it.
 pub fn with<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
-    let mut buffer = BUFFER
-        .take()
-        .unwrap_or_else(|| vec![0; LENGTH].into_boxed_slice());
-    let result = work(&mut buffer);
-    BUFFER.set(Some(buffer));
-    result
+    BUFFER.with(|place| lend(place, LENGTH, work))
 }
 
-/// Lends the empty buffer for records, in the same way.
-pub fn with_records<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut records = RECORDS.take();
-    records.reserve_exact(BATCH_LENGTH);
-    let result = work(&mut records);
-    // One long record is no reason to keep so much.
-    if records.capacity() <= BATCH_LENGTH {
-        records.clear();
-        RECORDS.set(records);
-    }
+/// Lends the buffer for records, of [`BATCH_LENGTH`] bytes, in the same way.
+pub fn with_records<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    RECORDS.with(|place| lend(place, BATCH_LENGTH, work))
+}
+
+fn lend<T>(place: &Place, length: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = place
+        .take()
+        .unwrap_or_else(|| vec![0; length].into_boxed_slice());
+    let result = work(&mut buffer);
+    place.set(Some(buffer));
     result
 }
 
@@ -46,5 +44,5 @@ pub fn is_allocated() -> bool {
 /// Frees the buffers; the next use allocates them again.
 pub fn release() {
     BUFFER.set(None);
-    RECORDS.set(Vec::new());
+    RECORDS.set(None);
 }

@@ -53,13 +53,6 @@ impl LogStream {
     }
 }
 
-/// Whether a record ends its line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tag {
-    Full,
-    Partial,
-}
-
 /// What stands before the content: both streams' names are of one length.
 const HEADER_LENGTH: usize = RFC3339_LENGTH + " stdout F ".len();
 const TAG_OFFSET: usize = HEADER_LENGTH - 2;
@@ -72,39 +65,56 @@ pub const BATCH_LENGTH: usize = 128 * 1024;
 
 /// Whole records on their way to the file.
 pub struct Batch<'a> {
-    buffer: &'a mut Vec<u8>,
+    buffer: &'a mut [u8],
+    filled: usize,
     source_bytes: usize,
     write: &'a mut dyn FnMut(&[u8], usize),
 }
 
 impl<'a> Batch<'a> {
-    /// Collects in `buffer`, which is empty. `write` gets whole records, and how many bytes of the stream are in them.
-    pub fn new(buffer: &'a mut Vec<u8>, write: &'a mut dyn FnMut(&[u8], usize)) -> Self {
+    /// Collects in `buffer`, whatever is in it. `write` gets whole records, and how many bytes of the stream are in them.
+    pub fn new(buffer: &'a mut [u8], write: &'a mut dyn FnMut(&[u8], usize)) -> Self {
         Self {
             buffer,
+            filled: 0,
             source_bytes: 0,
             write,
         }
     }
 
-    fn record(&mut self, header: &[u8], content: [&[u8]; 2], source_bytes: usize) {
+    /// Runs for each line of a container at full speed: one check, and the header's length is known to the compiler.
+    fn record(&mut self, header: &[u8; HEADER_LENGTH], content: [&[u8]; 2], source_bytes: usize) {
         let [first, second] = content;
-        let length = header.len() + first.len() + second.len() + 1;
-        if self.buffer.len() + length > BATCH_LENGTH {
+        let length = HEADER_LENGTH + first.len() + second.len() + 1;
+        if length > self.buffer.len() - self.filled {
             self.flush();
         }
-        self.buffer.extend_from_slice(header);
-        self.buffer.extend_from_slice(first);
-        self.buffer.extend_from_slice(second);
-        self.buffer.push(b'\n');
+        let room = self.buffer.get_mut(self.filled..self.filled + length);
+        let Some((place, rest)) = room.and_then(<[u8]>::split_first_chunk_mut) else {
+            // Longer than the whole buffer.
+            let record = [header, first, second, b"\n"].concat();
+            return (self.write)(&record, source_bytes);
+        };
+        *place = *header;
+        let (place, rest) = rest.split_at_mut(first.len());
+        place.copy_from_slice(first);
+        let (place, rest) = rest.split_at_mut(second.len());
+        if !second.is_empty() {
+            place.copy_from_slice(second);
+        }
+        if let Some(end) = rest.first_mut() {
+            *end = b'\n';
+        }
+        self.filled += length;
         self.source_bytes += source_bytes;
     }
 
     /// Writes what was collected.
     pub fn flush(&mut self) {
-        if !self.buffer.is_empty() {
-            (self.write)(self.buffer, self.source_bytes);
-            self.buffer.clear();
+        let records = self.buffer.get(..self.filled).unwrap_or_default();
+        if !records.is_empty() {
+            (self.write)(records, self.source_bytes);
+            self.filled = 0;
             self.source_bytes = 0;
         }
     }
@@ -133,14 +143,14 @@ impl Encoder {
 
     /// Takes what one read brought, at `at`. The caller flushes the batch.
     pub fn push(&mut self, mut bytes: &[u8], at: Timestamp, batch: &mut Batch<'_>) {
-        let mut header = Header::new(self.stream, at);
+        let header = Header::new(self.stream, at);
         while let Some(length) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(length);
-            self.end_line(line, &mut header, batch);
+            self.end_line(line, &header, batch);
             bytes = rest.get(1..).unwrap_or_default();
         }
         if !bytes.is_empty() {
-            self.hold(bytes, &mut header, batch);
+            self.hold(bytes, &header, batch);
             self.held_at = at;
         }
     }
@@ -154,13 +164,13 @@ impl Encoder {
     /// Makes P records of what is held: the stream has ended, or the file is about to be replaced.
     pub fn finish(&mut self, batch: &mut Batch<'_>) {
         let held = std::mem::take(&mut self.held);
-        let mut header = Header::new(self.stream, self.held_at);
+        let header = Header::new(self.stream, self.held_at);
         for piece in held.chunks(self.limit) {
-            batch.record(header.tagged(Tag::Partial), [piece, &[]], piece.len());
+            batch.record(&header.partial, [piece, &[]], piece.len());
         }
     }
 
-    fn end_line(&mut self, line: &[u8], header: &mut Header, batch: &mut Batch<'_>) {
+    fn end_line(&mut self, line: &[u8], header: &Header, batch: &mut Batch<'_>) {
         let line_end = 1 + usize::from(line.last().or(self.held.last()) == Some(&b'\r'));
         if self.held.is_empty() {
             // The usual case: nothing is copied but into the batch.
@@ -169,10 +179,10 @@ impl Encoder {
             while let Some((piece, more)) = rest.split_at_checked(self.limit)
                 && !more.is_empty()
             {
-                batch.record(header.tagged(Tag::Partial), [piece, &[]], piece.len());
+                batch.record(&header.partial, [piece, &[]], piece.len());
                 rest = more;
             }
-            return batch.record(header.tagged(Tag::Full), [rest, &[]], rest.len() + line_end);
+            return batch.record(&header.full, [rest, &[]], rest.len() + line_end);
         }
         let mut held = std::mem::take(&mut self.held);
         let mut line = line;
@@ -184,21 +194,21 @@ impl Encoder {
         let mut parts: [&[u8]; 2] = [&held, line];
         while parts[0].len() + parts[1].len() > self.limit {
             let piece = take(&mut parts, self.limit);
-            batch.record(header.tagged(Tag::Partial), piece, self.limit);
+            batch.record(&header.partial, piece, self.limit);
         }
         let length = parts[0].len() + parts[1].len();
-        batch.record(header.tagged(Tag::Full), parts, length + line_end);
+        batch.record(&header.full, parts, length + line_end);
     }
 
     /// Keeps text without a newline, but for the pieces of which it is certain that they are pieces.
-    fn hold(&mut self, text: &[u8], header: &mut Header, batch: &mut Batch<'_>) {
+    fn hold(&mut self, text: &[u8], header: &Header, batch: &mut Batch<'_>) {
         // A carriage return at the end may still turn out to belong to the newline.
         let undecided = usize::from(text.last() == Some(&b'\r'));
         let mut held = std::mem::take(&mut self.held);
         let mut parts: [&[u8]; 2] = [&held, text];
         while parts[0].len() + parts[1].len() - undecided > self.limit {
             let piece = take(&mut parts, self.limit);
-            batch.record(header.tagged(Tag::Partial), piece, self.limit);
+            batch.record(&header.partial, piece, self.limit);
         }
         let [of_held, of_text] = parts.map(<[u8]>::len);
         held.drain(..held.len() - of_held);
@@ -216,35 +226,35 @@ fn take<'a>(parts: &mut [&'a [u8]; 2], length: usize) -> [&'a [u8]; 2] {
     [first, second]
 }
 
-struct Header([u8; HEADER_LENGTH]);
+/// Both headers of one read's records: one that is changed before each copy would have to be waited for.
+struct Header {
+    full: [u8; HEADER_LENGTH],
+    partial: [u8; HEADER_LENGTH],
+}
 
 impl Header {
     fn new(stream: LogStream, at: Timestamp) -> Self {
-        let mut header = [b' '; HEADER_LENGTH];
         let (time, name) = (at.rfc3339(), stream.name().as_bytes());
-        let text = time.iter().chain(b" ").chain(name);
-        for (target, byte) in header.iter_mut().zip(text) {
-            *target = *byte;
+        let tagged = |tag: &[u8]| {
+            let mut header = [b' '; HEADER_LENGTH];
+            let text = time.iter().chain(b" ").chain(name).chain(tag);
+            for (target, byte) in header.iter_mut().zip(text) {
+                *target = *byte;
+            }
+            header
+        };
+        Self {
+            full: tagged(b" F"),
+            partial: tagged(b" P"),
         }
-        Self(header)
-    }
-
-    fn tagged(&mut self, tag: Tag) -> &[u8] {
-        if let Some(place) = self.0.get_mut(TAG_OFFSET) {
-            *place = match tag {
-                Tag::Full => b'F',
-                Tag::Partial => b'P',
-            };
-        }
-        &self.0
     }
 }
 
 /// An F record with a text of the shim's own.
 #[must_use]
 pub fn notice(stream: LogStream, at: Timestamp, text: &str) -> Vec<u8> {
-    let mut header = Header::new(stream, at);
-    [header.tagged(Tag::Full), text.as_bytes(), b"\n"].concat()
+    let header = Header::new(stream, at);
+    [&header.full, text.as_bytes(), b"\n"].concat()
 }
 
 /// How much of the stream is in these whole records. A carriage return that went with a newline is not counted.

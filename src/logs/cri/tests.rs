@@ -60,7 +60,9 @@ fn containerd(stream: &[u8], limit: usize) -> Vec<(char, Vec<u8>)> {
 /// is counted once, and that no more is held than has to be.
 fn encode(reads: &[Vec<u8>], limit: usize) -> Vec<u8> {
     let mut encoder = Encoder::new(LogStream::Stdout, NonZeroUsize::new(limit));
-    let (mut log, mut counted, mut buffer) = (Vec::new(), 0, Vec::new());
+    let (mut log, mut counted) = (Vec::new(), 0);
+    // Some records fit in beside others, some alone, some not at all.
+    let mut buffer = [0; HEADER_LENGTH + 20];
     let mut write = |records: &[u8], taken: usize| {
         assert_eq!(records.last(), Some(&b'\n'));
         log.extend_from_slice(records);

@@ -64,7 +64,9 @@ fn cut(mut bytes: &[u8], pattern: u8) -> Vec<(LogStream, &[u8])> {
 /// The log that a shim makes of these reads, one a millisecond.
 fn encoded(limit: Option<NonZeroUsize>, reads: &[(LogStream, &[u8])]) -> Vec<u8> {
     let mut encoders = LogStream::ALL.map(|stream| Encoder::new(stream, limit));
-    let (mut log, mut taken, mut buffer) = (Vec::new(), 0, Vec::new());
+    let (mut log, mut taken) = (Vec::new(), 0);
+    // A few short records, or less than a long one.
+    let mut buffer = [0; 256];
     let mut write = |records: &[u8], of_stream: usize| {
         assert_eq!(records.last(), Some(&b'\n'), "half a record");
         log.extend_from_slice(records);
