@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -14,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::node::Node;
 use crate::support::tasks::touch;
-use crate::support::{ctr, poll};
+use crate::support::{ctr, poll, program};
 
 on_every_containerd![
     a_terminal_has_a_size_and_can_be_resized,
@@ -271,8 +270,7 @@ fn a_log_uri_can_be_a_program(node: &mut Node) {
         "#!/bin/sh\ncd {}\necho \"$CONTAINER_NAMESPACE $CONTAINER_ID $*\" > who\nexec 5>&-\ncat <&4 > err &\ncat <&3 > out\nwait\n",
         logs.display()
     );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program::write(&program, script);
     let uri = format!("binary://{}?key=value", program.display());
     node.run_detached(
         "logged",

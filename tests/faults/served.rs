@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::MsFlags;
@@ -273,6 +276,26 @@ fn two_builds_take_turns_over_the_same_containers() {
         assert_eq!(ended.exit_code, 7);
         assert!(assert_whole(&supervisor, name) > 0);
     }
+}
+
+#[test]
+fn a_socket_is_stale_at_once_while_programs_are_being_started() {
+    let path = std::env::temp_dir().join(format!("outlive-stale-{}", std::process::id()));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+        }
+        let stale = (0..2000).filter(|_| StaleSocket::put(&path).is_there());
+        let stale = stale.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(stale, 2000);
+    });
+    assert!(!path.exists());
 }
 
 #[test]

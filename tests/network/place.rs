@@ -4,7 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use outlive::supervisor::store::{Pod, PodCheckpoint, PodMeta};
 use outlive::sys::namespace::{self, Kind};
 use outlive::sys::proc;
 use outlive::types::{ContainerId, ProcessIdentity};
+
+use crate::support::program;
 
 pub const SUBNET: &str = "10.97.0.0/24";
 pub const GATEWAY: &str = "10.97.0.1";
@@ -116,8 +118,7 @@ impl Place {
     pub fn plugin(&self, name: &str, script: &str) {
         let bin = self.dir.join("bin");
         fs::create_dir_all(&bin).unwrap();
-        fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        program::write(&bin.join(name), format!("#!/bin/sh\n{script}\n"));
     }
 
     pub async fn run(&self, config: cri::PodSandboxConfig) -> Result<Arc<Pod>, Error> {

@@ -14,7 +14,7 @@ use outlive::types::event::TaskIo;
 use outlive::types::{ContainerId, Mount, Pid, Signal};
 use serde_json::{Value, json};
 
-use crate::rootfs;
+use crate::{program, rootfs};
 
 /// How long anything may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -146,9 +146,7 @@ impl Lab {
     pub fn with_script(script: &str) -> Self {
         let mut lab = Self::new(Shim::Ours);
         lab.runtime.shim = lab.dir.join("shim");
-        fs::write(&lab.runtime.shim, script).unwrap();
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&lab.runtime.shim, executable).unwrap();
+        program::write(&lab.runtime.shim, script);
         lab
     }
 

@@ -13,6 +13,8 @@ mod faults;
 mod lab;
 mod life;
 mod logs;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/rootfs.rs"]
 mod rootfs;
 #[path = "../support/stopped.rs"]

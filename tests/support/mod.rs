@@ -13,6 +13,7 @@ pub mod image;
 pub mod leaks;
 pub mod node;
 pub mod poll;
+pub mod program;
 pub mod rootfs;
 pub mod stopped;
 pub mod supervisor;

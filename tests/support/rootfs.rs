@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use super::program;
+
 /// Fills `dir` with /bin/busybox, a link for each of its applets, and the directories that a container mounts over.
 pub fn busybox(dir: &Path) {
     for name in [
@@ -11,9 +13,11 @@ pub fn busybox(dir: &Path) {
     ] {
         std::fs::create_dir_all(dir.join(name)).unwrap();
     }
-    let busybox = dir.join("bin/busybox");
-    std::fs::copy("/bin/busybox", &busybox).expect("Debian's package busybox-static is installed");
-    let applets = Command::new("/bin/busybox").arg("--list").output().unwrap();
+    let applets = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .expect("Debian's package busybox-static is installed");
+    program::copy(Path::new("/bin/busybox"), &dir.join("bin/busybox"));
     for applet in String::from_utf8(applets.stdout)
         .unwrap()
         .lines()

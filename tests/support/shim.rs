@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::ops::Deref;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio as Pipe};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,10 +37,6 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
         }
     }
 }
-
-/// Held for writing while a program is copied: a child forked meanwhile would hold it open for writing, and executing it would
-/// be ETXTBSY.
-static FORKS: RwLock<()> = RwLock::new(());
 
 /// The shim under test.
 pub fn binary() -> PathBuf {
@@ -93,9 +89,7 @@ impl Lab {
     /// A lab whose calls name this service.
     pub fn speaking(service: &str) -> Self {
         let dir = nix::unistd::mkdtemp("/tmp/ol-XXXXXX").unwrap();
-        let no_forks = FORKS.write().unwrap_or_else(PoisonError::into_inner);
         rootfs::busybox(&dir.join("rootfs"));
-        drop(no_forks);
         Self {
             ns: dir.file_name().unwrap().to_string_lossy().into_owned(),
             events: Events::new(&dir.join("e.sock")),
@@ -389,24 +383,14 @@ pub fn socket_of(reply: &[u8]) -> PathBuf {
     )
 }
 
-/// Writes an executable file, which no child forked meanwhile holds open.
-pub fn write_program(path: &Path, contents: &[u8]) {
-    let no_forks = FORKS.write().unwrap_or_else(PoisonError::into_inner);
-    std::fs::write(path, contents).unwrap();
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
-    drop(no_forks);
-}
-
 /// Runs a command to the end of its stdout and stderr; an action that leaves one of them to its daemon runs into the deadline.
 pub fn output(mut command: Command, stdin: &[u8]) -> Output {
-    let fork = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let mut child = command
         .stdin(Pipe::piped())
         .stdout(Pipe::piped())
         .stderr(Pipe::piped())
         .spawn()
         .unwrap();
-    drop(fork);
     // A program that does not read its stdin is in its right.
     child
         .stdin

@@ -2,6 +2,7 @@
 
 use crate::fifo::make;
 use crate::leaks;
+use crate::program;
 use crate::rpc::any;
 use crate::shim::*;
 use containerd_shim_protos::api::{DeleteResponse, Status};
@@ -206,7 +207,7 @@ fn info_has_the_runtime_write_no_log() {
     let c = lab.bundle("c1", |_| ());
     let (program, told) = (lab.dir.join("runtime"), lab.dir.join("told"));
     let script = format!("#!/bin/sh\necho \"$*\" > {}\necho '{{}}'\n", told.display());
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
     let options = any(

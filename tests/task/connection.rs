@@ -1,6 +1,7 @@
 //! Connections that are broken, foreign, busy or gone, and the events endpoint that is.
 
 use crate::leaks;
+use crate::program;
 use crate::rpc::*;
 use crate::shim::*;
 use crate::spec::process;
@@ -264,7 +265,7 @@ fn another_user_gets_no_answer() {
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::set_permissions(&lab.dir, PermissionsExt::from_mode(0o755)).unwrap();
     let program = lab.dir.join("client");
-    write_program(
+    program::write(
         &program,
         &std::fs::read(std::env::current_exe().unwrap()).unwrap(),
     );

@@ -5,8 +5,9 @@ use std::time::Duration;
 use containerd_shim_protos::protobuf::Message;
 
 use crate::fifo::Output;
+use crate::program;
 use crate::rpc::Stdio;
-use crate::shim::{Lab, binary, eventually, write_program};
+use crate::shim::{Lab, binary, eventually};
 
 /// Pages that are the process's own, in kB. The release binary must keep to these; one for debugging need not.
 const PRIVATE_DIRTY_LIMIT: u64 = 250;
@@ -109,7 +110,7 @@ fn the_settings_of_the_servers_c_library_are_not_given_to_the_oci_runtime() {
         "#!/bin/sh\necho \"[$GLIBC_TUNABLES]\" >>{}\nexec runc \"$@\"\n",
         record.display()
     );
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
     let mut c = lab.shim("c1", "exit 0");

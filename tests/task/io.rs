@@ -2,6 +2,7 @@
 
 use crate::fifo::{Input, Output, make};
 use crate::leaks;
+use crate::program;
 use crate::rpc::*;
 use crate::shim::*;
 use crate::spec::process;
@@ -250,7 +251,7 @@ fn logging_program(scheme: &str, ready: &str) {
         "#!/bin/sh\ntrap '' TERM\n{{ echo \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"; {ready} exec 5>&-; cat <&3; cat <&4; }} >{}/logged\n",
         lab.dir.display()
     );
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     let mut c = lab.shim("c1", "echo out; echo err >&2");
     let uri = format!("{}?key=value&flag=a%20b", uri(scheme, &program));
     c.set_stdio(&Stdio {
@@ -322,7 +323,7 @@ fn pipes_belong_to_the_uid_and_gid_of_the_options() {
         "#!/bin/sh\ncase \"$*\" in *create*) exec 9>&1; stat -L -c %u:%g /dev/fd/0 /dev/fd/9 /dev/fd/2 >{};; esac\nexec runc \"$@\"\n",
         record.display()
     );
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     let mut options = lab.options();
     options.binary_name = program.display().to_string();
     (options.io_uid, options.io_gid) = (1234, 5678);

@@ -28,6 +28,8 @@ mod oblivion;
 mod options;
 mod outage;
 mod pause;
+#[path = "../support/program.rs"]
+mod program;
 mod resources;
 #[path = "../support/rootfs.rs"]
 mod rootfs;

@@ -1,6 +1,7 @@
 //! The options of Create, in both encodings, seen from the OCI runtime's command line.
 
 use crate::leaks;
+use crate::program;
 use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::protobuf::{CodedOutputStream, Message};
@@ -17,7 +18,7 @@ fn recorder(lab: &Lab) -> (PathBuf, PathBuf) {
         "#!/bin/sh\necho \"$@\" >>{}\nfor word; do shift; [ \"$word\" = --systemd-cgroup ] || set -- \"$@\" \"$word\"; done\nexec runc \"$@\"\n",
         record.display()
     );
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     (program, record)
 }
 

@@ -2,6 +2,7 @@
 //! `OUTLIVE_VOLUME_MIB` says how much of it; `make test-long` takes a gibibyte.
 
 use crate::fifo::make;
+use crate::program;
 use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::Status;
@@ -278,7 +279,7 @@ fn a_flood_reaches_a_logging_program_unchanged() {
         "#!/bin/sh\ntrap '' TERM\nexec 5>&-\nexec cat <&3 >{}\n",
         path.display()
     );
-    write_program(&program, script.as_bytes());
+    program::write(&program, script);
     let mut c = flood.container(&lab, "");
     stream_to("binary", &flood, &mut c, &program);
     flood.check(File::open(path).unwrap());

@@ -5,11 +5,11 @@
 //! that the clock must be the true one for them: a runtime handler whose shim is a script takes the variables away.
 //! The library reads the step from a file at each call, so that it can come while the supervisor runs.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::place;
+use crate::support::program;
 
 /// Debian's libfaketime; the one for programs with threads.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
@@ -52,8 +52,7 @@ impl Clock {
         let names = self.environment().into_iter().map(|(name, _)| name);
         let names = names.collect::<Vec<_>>().join(" ");
         let text = format!("#!/bin/sh\nunset {names}\nexec {} \"$@\"\n", shim.display());
-        fs::write(&script, text).unwrap();
-        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        program::write(&script, text);
         format!(
             "[runtimes.outlive]\nshim = {:?}\n",
             script.to_str().unwrap()

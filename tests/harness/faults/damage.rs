@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::support::poll;
+
 /// What has happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
@@ -103,10 +105,15 @@ impl StaleSocket {
         // Closing does not unlink.
         drop(UnixListener::bind(path).unwrap());
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-        Self {
+        let stale = Self {
             path: path.to_owned(),
             aside,
-        }
+        };
+        // A child that another thread has forked meanwhile has the listener too, until it executes its program.
+        poll::until("nobody listens at a stale socket", || {
+            stale.is_there().then_some(()).ok_or_else(String::new)
+        });
+        stale
     }
 
     /// It still stands there: nobody listens.
