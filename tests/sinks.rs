@@ -11,12 +11,18 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use outlive::shim::stdio::{DRAIN_CAP, Drained, ProcessStdio};
+use outlive::logs::Attendance;
+use outlive::shim::stdio::{ChildStdio, DRAIN_CAP, Drained, ProcessStdio, StdioCounters};
+use outlive::types::Stdio;
+use tokio::sync::watch;
 
-use streams::{Bundle, Record, in_shim, records, stream, until};
-
+#[path = "support/in_shim.rs"]
+mod in_shim;
 #[path = "support/streams.rs"]
 mod streams;
+
+use in_shim::{Bundle, Disk, in_shim};
+use streams::{Record, records, stream};
 
 /// Both kinds of log, each with the name of a test.
 const KINDS: [&str; 2] = ["file", "cri"];
@@ -30,6 +36,40 @@ fn text(kind: &str, path: &Path, name: &str) -> String {
     match kind {
         "cri" => stream(&records(path), name),
         _ => read(path),
+    }
+}
+
+fn uri_of(bundle: &Bundle, scheme: &str, name: &str) -> String {
+    format!("{scheme}://{}", bundle.at(name).display())
+}
+
+/// Opens two streams, neither of them a fifo.
+async fn open(bundle: &Bundle, stdout: &str, stderr: &str) -> (ProcessStdio, ChildStdio) {
+    let stdio = Stdio::parse(false, "", stdout, stderr).unwrap();
+    let attendance = watch::channel(Attendance::default()).1;
+    bundle.open(&stdio, attendance, 0).await.unwrap()
+}
+
+/// Runs `script` with both streams at these URIs to the end of everything, and gives its stdio's counters.
+async fn run(bundle: &Bundle, stdout: &str, stderr: &str, script: &str) -> StdioCounters {
+    let (stdio, child) = open(bundle, stdout, stderr).await;
+    let process = bundle.sh(script, child);
+    process.exit.await.unwrap();
+    assert_eq!(
+        stdio.drained(DRAIN_CAP, || false).await,
+        Drained::Everything
+    );
+    let counters = stdio.counters();
+    stdio.close().await.ended().await;
+    counters
+}
+
+/// Polls without blocking the runtime's thread.
+async fn until(what: &str, mut reached: impl FnMut() -> Result<(), String>) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while let Err(last) = reached() {
+        assert!(Instant::now() < end, "never: {what}; last: {last}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -90,7 +130,7 @@ impl Staged {
     async fn start(bundle: &Bundle, uri: &str, stages: &[u64]) -> Self {
         let go = bundle.fifo("go");
         let go = File::options().read(true).write(true).open(go).unwrap();
-        let (stdio, child) = bundle.open(uri, uri).await;
+        let (stdio, child) = open(bundle, uri, uri).await;
         let process = bundle.sh(&in_stages(stages), child);
         Self { stdio, process, go }
     }
@@ -124,13 +164,14 @@ fn a_full_disk_costs_what_its_notice_says_and_no_record_is_torn() {
     for kind in KINDS {
         in_shim(&format!("full-{kind}"), |bundle| async move {
             let disk = bundle.at("disk");
-            fs::create_dir(&disk).unwrap();
-            let none = None::<&str>;
-            let flags = nix::mount::MsFlags::empty();
-            nix::mount::mount(none, &disk, Some("tmpfs"), flags, Some("size=2m")).unwrap();
+            let _mounted = Disk::mount(&disk, "2m");
             fs::write(disk.join("filler"), vec![0; 1 << 20]).unwrap();
-            let mut run =
-                Staged::start(&bundle, &bundle.uri(kind, "disk/log"), &[400_000, 400_100]).await;
+            let mut run = Staged::start(
+                &bundle,
+                &uri_of(&bundle, kind, "disk/log"),
+                &[400_000, 400_100],
+            )
+            .await;
             run.taken(400_000).await;
             assert!(run.stdio.counters().stdout.dropped > 1 << 20);
             fs::remove_file(disk.join("filler")).unwrap();
@@ -174,7 +215,7 @@ fn an_immutable_log_goes_on_when_it_is_mutable_again() {
         in_shim(&format!("immutable-{kind}"), |bundle| async move {
             let log = bundle.at("log");
             let stages = [1000, 50_000, 50_010, 60_000, 60_010];
-            let mut run = Staged::start(&bundle, &bundle.uri(kind, "log"), &stages).await;
+            let mut run = Staged::start(&bundle, &uri_of(&bundle, kind, "log"), &stages).await;
             run.taken(1000).await;
             for stages in stages[1..].chunks(2) {
                 let before = fs::metadata(&log).unwrap().len();
@@ -207,7 +248,7 @@ fn an_io_error_does_not_stop_the_writer_and_a_new_file_says_what_is_missing() {
         unlockpt(&master).unwrap();
         let log = bundle.at("log");
         symlink(ptsname_r(&master).unwrap(), &log).unwrap();
-        let uri = bundle.uri("file", "log");
+        let uri = uri_of(&bundle, "file", "log");
         let mut run = Staged::start(&bundle, &uri, &[10, 1000, 1010]).await;
         run.taken(10).await;
         drop(master);
@@ -235,7 +276,7 @@ fn an_io_error_does_not_stop_the_writer_and_a_new_file_says_what_is_missing() {
 fn what_is_missing_at_the_end_is_said_at_the_end() {
     in_shim("missing-end", |bundle| async move {
         let log = bundle.at("log");
-        let mut run = Staged::start(&bundle, &bundle.uri("cri", "log"), &[10, 1000]).await;
+        let mut run = Staged::start(&bundle, &uri_of(&bundle, "cri", "log"), &[10, 1000]).await;
         run.taken(10).await;
         if !immutable(&log, "+i") {
             return;
@@ -266,14 +307,14 @@ wait
 fn a_hundred_renames_under_load_lose_nothing_and_leave_the_old_files_alone() {
     for kind in KINDS {
         in_shim(&format!("reopen-{kind}"), |bundle| async move {
-            let uri = bundle.uri(kind, "out.log");
+            let uri = uri_of(&bundle, kind, "out.log");
             let log = bundle.at("out.log");
             // Two streams in one plain file would not be told apart.
             let err = match kind {
                 "cri" => uri.clone(),
-                _ => bundle.uri(kind, "err.log"),
+                _ => uri_of(&bundle, kind, "err.log"),
             };
-            let (stdio, child) = bundle.open(&uri, &err).await;
+            let (stdio, child) = open(&bundle, &uri, &err).await;
             let process = bundle.sh(LOAD, child);
             let mut old: Vec<(PathBuf, u64)> = Vec::new();
             for number in 0..100 {
@@ -330,9 +371,12 @@ fn a_hundred_renames_under_load_lose_nothing_and_leave_the_old_files_alone() {
 fn a_reopening_that_fails_makes_no_file_and_changes_nothing() {
     in_shim("reopen-fails", |bundle| async move {
         fs::create_dir(bundle.at("d")).unwrap();
-        let (out, err) = (bundle.uri("cri", "d/out"), bundle.uri("cri", "d/err"));
+        let (out, err) = (
+            uri_of(&bundle, "cri", "d/out"),
+            uri_of(&bundle, "cri", "d/err"),
+        );
         let go = bundle.fifo("go");
-        let (stdio, child) = bundle.open(&out, &err).await;
+        let (stdio, child) = open(&bundle, &out, &err).await;
         let process = bundle.sh(
             "printf half; echo err >&2; read word <go; echo ' line'",
             child,
@@ -364,7 +408,7 @@ fn a_reopening_that_fails_makes_no_file_and_changes_nothing() {
 #[test]
 fn lines_become_the_records_that_containerd_makes_of_them() {
     in_shim("records", |bundle| async move {
-        let uri = bundle.uri("cri", "log");
+        let uri = uri_of(&bundle, "cri", "log");
         let script = r"
             printf 'plain\n\n'; printf 'crlf\r\n\r\n'; printf 'a\rb\r\r\n'; printf 'nul\0nul\n'
             head -c 16384 /dev/zero | tr '\0' a; echo
@@ -372,7 +416,7 @@ fn lines_become_the_records_that_containerd_makes_of_them() {
             head -c 32768 /dev/zero | tr '\0' c; printf '\r\n'
             printf tail; printf '\r'
         ";
-        let counters = bundle.run(&uri, "", script).await;
+        let counters = run(&bundle, &uri, "", script).await;
         let long = |letter: &str, count| letter.repeat(count);
         let full = |text: &str| (true, text.to_owned());
         let part = |text: &str| (false, text.to_owned());
@@ -409,7 +453,7 @@ fn a_torn_record_that_was_found_is_not_continued() {
             "2024-01-01T00:00:00.000000000Z stdout F to",
         )
         .unwrap();
-        bundle.run(&bundle.uri("cri", "log"), "", "echo next").await;
+        run(&bundle, &uri_of(&bundle, "cri", "log"), "", "echo next").await;
         let texts: Vec<_> = records(&bundle.at("log"))
             .into_iter()
             .map(|record| String::from_utf8(record.content).unwrap())
@@ -423,8 +467,8 @@ fn a_log_is_rotated_by_renames_and_only_as_many_are_kept_as_asked_for() {
     for (kind, old) in [("file", "log."), ("cri", ".log.")] {
         in_shim(&format!("rotate-{kind}"), |bundle| async move {
             fs::create_dir(bundle.at("d")).unwrap();
-            let uri = bundle.uri(kind, "d/log") + "?max-size=100000&max-files=3";
-            let counters = bundle.run(&uri, &uri, "seq 1 100000; echo last >&2").await;
+            let uri = uri_of(&bundle, kind, "d/log") + "?max-size=100000&max-files=3";
+            let counters = run(&bundle, &uri, &uri, "seq 1 100000; echo last >&2").await;
             assert_eq!(counters.stdout.dropped, 0);
             let mut names: Vec<_> = fs::read_dir(bundle.at("d"))
                 .unwrap()
@@ -456,10 +500,8 @@ fn a_log_is_rotated_by_renames_and_only_as_many_are_kept_as_asked_for() {
 #[test]
 fn rotation_and_two_streams_lose_nothing_while_all_files_are_kept() {
     in_shim("rotate-all", |bundle| async move {
-        let uri = bundle.uri("cri", "log") + "?max-size=50000&max-files=1000&max-line=7";
-        bundle
-            .run(&uri, &uri, "seq 1 20000 & seq 1 20000 >&2; wait")
-            .await;
+        let uri = uri_of(&bundle, "cri", "log") + "?max-size=50000&max-files=1000&max-line=7";
+        run(&bundle, &uri, &uri, "seq 1 20000 & seq 1 20000 >&2; wait").await;
         let mut old: Vec<u32> = fs::read_dir(&bundle.path)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -493,8 +535,8 @@ fn a_killed_logger_is_started_again_on_the_same_pipe() {
             .replace("PIDS", pids.to_str().unwrap())
             .replace("LOG", log.to_str().unwrap());
         let logger = bundle.program("logger", &script);
-        let uri = format!("binary://{}", logger.display());
-        let (stdio, child) = bundle.open(&uri, "").await;
+        let uri = format!("binary://{logger}");
+        let (stdio, child) = open(&bundle, &uri, "").await;
         let process = bundle.sh(&format!("seq -f 'line %06.0f end' 1 {LINES}"), child);
         let lines = || fs::read_to_string(&log).map_or(0, |text| text.lines().count() as u64);
         for killed in 0..4_u64 {
@@ -556,8 +598,8 @@ fn a_logger_that_died_before_the_end_is_started_once_more_for_what_is_left() {
             "#!/bin/sh\nexec 5>&-\necho >> {0}.runs\n[ $(wc -l < {0}.runs) -lt 3 ] && exit 1\nexec cat <&3 > {0}\n",
             log.display()
         );
-        let uri = format!("binary://{}", bundle.program("logger", &script).display());
-        let (stdio, child) = bundle.open(&uri, "").await;
+        let uri = format!("binary://{}", bundle.program("logger", &script));
+        let (stdio, child) = open(&bundle, &uri, "").await;
         let process = bundle.sh("echo the last words", child);
         process.exit.await.unwrap();
         until("it has died twice", || {
@@ -604,9 +646,7 @@ fn a_quarter_of_a_gigabyte_arrives_byte_for_byte() {
                 .set_len(length)
                 .unwrap();
             let begun = Instant::now();
-            let counters = bundle
-                .run(&bundle.uri(kind, "log"), "", "exec cat data")
-                .await;
+            let counters = run(&bundle, &uri_of(&bundle, kind, "log"), "", "exec cat data").await;
             let took = begun.elapsed();
             let rate =
                 Duration::from_secs(1).as_secs_f64() * length as f64 / took.as_secs_f64() / 1e6;

@@ -6,69 +6,42 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use outlive::logs::Attendance;
-use outlive::shim::reaper::{Child, Reaper};
-use outlive::shim::stdio::{ChildStdio, Drained, ProcessStdio, StdioContext, StdioCounters};
-use outlive::sys::spawn::{Spawn, Stream};
+use outlive::shim::reaper::Child;
+use outlive::shim::stdio::{ChildStdio, Drained, ProcessStdio, StdioCounters};
+use outlive::sys::spawn::Stream;
 use outlive::types::Stdio;
 use tokio::sync::watch;
 
-const DEADLINE: Duration = Duration::from_secs(120);
+#[path = "support/in_shim.rs"]
+mod in_shim;
+
+use in_shim::{Bundle, Disk};
+
 /// Far beyond what any test here drains for, so that a wait for it is a failure.
 const CAP: Duration = Duration::from_secs(100);
 
-/// One process has one reaper, so one test runs at a time.
-static ONE_REAPER: Mutex<()> = Mutex::new(());
-
 struct Lab {
-    bundle: PathBuf,
-    reaper: Reaper,
+    bundle: Bundle,
     manager: watch::Sender<Attendance>,
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.bundle));
-    }
 }
 
 impl Lab {
     fn fifo(&self) -> String {
-        let path = self.bundle.join("out");
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        path.to_str().unwrap().to_owned()
+        self.bundle.fifo("out")
     }
 
     async fn open(&self, stdio: &Stdio, spool_bytes: u64) -> (ProcessStdio, ChildStdio) {
-        let context = StdioContext {
-            reaper: &self.reaper,
-            container: "c1",
-            namespace: "ns1",
-            bundle: &self.bundle,
-            name: "init",
-            io_uid: 0,
-            io_gid: 0,
-            attendance: self.manager.subscribe(),
-            spool_bytes,
-        };
-        ProcessStdio::open(stdio, context).await.unwrap()
+        let attendance = self.manager.subscribe();
+        let opened = self.bundle.open(stdio, attendance, spool_bytes);
+        opened.await.unwrap()
     }
 
     fn sh(&self, script: &str, stdio: ChildStdio) -> Child {
-        let spawn = Spawn {
-            program: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into()],
-            cwd: Some(self.bundle.clone()),
-            stdin: stdio.stdin,
-            stdout: stdio.stdout,
-            stderr: stdio.stderr,
-            ..Spawn::default()
-        };
-        self.reaper.spawn(spawn).unwrap()
+        self.bundle.sh(script, stdio)
     }
 
     fn manager_goes(&self) {
@@ -90,30 +63,15 @@ impl Lab {
     }
 }
 
-/// Runs `test` as the shim runs: one thread, a reaper; and a manager that is connected.
+/// Runs `test` as the shim runs, with a manager that is connected.
 fn in_shim<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F) {
-    let _one = ONE_REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let bundle = std::env::temp_dir().join(format!("outlive-spool-{}-{name}", std::process::id()));
-    fs::create_dir_all(&bundle).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let reaper = Reaper::default();
-        tokio::task::spawn_local(reaper.run().unwrap());
+    in_shim::in_shim(name, |bundle| {
         let (manager, _) = watch::channel(Attendance {
             connections: 1,
             absences: 0,
         });
-        let lab = Lab {
-            bundle,
-            reaper,
-            manager,
-        };
-        tokio::time::timeout(DEADLINE, test(lab)).await
+        test(Lab { bundle, manager })
     });
-    outcome.expect("the test ends in time");
 }
 
 fn to_fifo(path: &str) -> Stdio {
@@ -234,7 +192,7 @@ fn a_writer_at_full_speed_does_not_notice_an_outage_and_no_byte_is_lost_or_doubl
         .take(LENGTH / 8)
         .flatten()
         .collect::<Vec<u8>>();
-        fs::write(lab.bundle.join("data"), &sent).unwrap();
+        fs::write(lab.bundle.at("data"), &sent).unwrap();
         let out = lab.fifo();
         let (stdio, child) = lab.open(&to_fifo(&out), 64 << 20).await;
         let process = lab.sh("exec cat data", child);
@@ -365,7 +323,7 @@ fn a_manager_that_is_back_but_does_not_read_yet_holds_nobody_back() {
         let out = lab.fifo();
         let (stdio, child) = lab.open(&to_fifo(&out), 64 << 20).await;
         let script = "i=0; while [ $i -lt 40000 ]; do echo $i; i=$((i+1)); if [ $i = 20000 ]; then read go < go; fi; done";
-        let go = lab.bundle.join("go");
+        let go = lab.bundle.at("go");
         nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
         lab.manager_goes();
         let process = lab.sh(script, child);
@@ -420,7 +378,7 @@ fn a_terminals_output_takes_the_same_way() {
         let out = lab.fifo();
         let stdio = Stdio::parse(true, "", &out, "").unwrap();
         let (stdio, child) = lab.open(&stdio, 300_000).await;
-        let slave = hand_out_terminal(&lab.bundle, &child.console_socket.unwrap());
+        let slave = hand_out_terminal(&lab.bundle.path, &child.console_socket.unwrap());
         stdio.attach_console(CAP).await.unwrap();
         lab.manager_goes();
         let stream = || Stream::Fd(slave.try_clone().unwrap());
@@ -543,7 +501,7 @@ fn a_stream_that_a_stranger_holds_open_is_over_when_the_container_is_empty_and_i
         reader.read_to_end().await;
         same(&reader.got, b"said\n");
         stdio.close().await.ended().await;
-        let stranger = fs::read_to_string(lab.bundle.join("stranger")).unwrap();
+        let stranger = fs::read_to_string(lab.bundle.at("stranger")).unwrap();
         let stranger = nix::unistd::Pid::from_raw(stranger.trim().parse().unwrap());
         nix::sys::signal::kill(stranger, nix::sys::signal::SIGKILL).unwrap();
     });
@@ -552,9 +510,8 @@ fn a_stream_that_a_stranger_holds_open_is_over_when_the_container_is_empty_and_i
 #[test]
 fn a_disk_that_takes_no_spool_means_back_pressure_and_no_loss() {
     in_shim("disk", |lab| async move {
-        let work = lab.bundle.join("work");
-        fs::create_dir(&work).unwrap();
-        let disk = TinyDisk::mount(&work);
+        let work = lab.bundle.at("work");
+        let disk = Disk::mount(&work, "64k");
         let out = lab.fifo();
         let (stdio, child) = lab.open(&to_fifo(&out), 64 << 20).await;
         lab.manager_goes();
@@ -574,22 +531,4 @@ fn a_disk_that_takes_no_spool_means_back_pressure_and_no_loss() {
         stdio.close().await.ended().await;
         drop(disk);
     });
-}
-
-/// A file system of 64 KiB.
-struct TinyDisk(PathBuf);
-
-impl TinyDisk {
-    fn mount(path: &Path) -> Self {
-        let none = None::<&str>;
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(none, path, Some("tmpfs"), flags, Some("size=64k")).unwrap();
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
 }

@@ -6,125 +6,53 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use outlive::logs::Attendance;
-use outlive::shim::reaper::{Child, Reaper};
-use outlive::shim::stdio::{
-    ChildStdio, DRAIN_CAP, Drained, ProcessStdio, StdioContext, StdioOpenError,
-};
+use outlive::shim::stdio::{ChildStdio, DRAIN_CAP, Drained, ProcessStdio, StdioOpenError};
 use outlive::sys::fdpass;
-use outlive::sys::spawn::{Spawn, Stream};
+use outlive::sys::spawn::Stream;
 use outlive::types::Stdio;
 use tokio::sync::watch;
 
-/// Longer than anything here takes, and a failure instead of a hang.
+#[path = "support/in_shim.rs"]
+mod in_shim;
+
+use in_shim::{Bundle, Disk};
+
+/// Longer than any terminal takes to come.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// One process has one reaper, so one test runs at a time.
-static ONE_REAPER: Mutex<()> = Mutex::new(());
-
-/// A bundle, removed at the end.
-struct Bundle {
-    path: PathBuf,
-    reaper: Reaper,
+fn text(bundle: &Bundle, name: &str) -> String {
+    fs::read_to_string(bundle.at(name)).unwrap_or_else(|error| format!("{name}: {error}"))
 }
 
-impl Bundle {
-    fn fifo(&self, name: &str) -> String {
-        let path = self.path.join(name);
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.path.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path.join(name)).unwrap_or_else(|error| format!("{name}: {error}"))
-    }
-
-    async fn open(&self, stdio: &Stdio) -> Result<(ProcessStdio, ChildStdio), StdioOpenError> {
-        let context = StdioContext {
-            reaper: &self.reaper,
-            container: "c1",
-            namespace: "ns1",
-            bundle: &self.path,
-            name: "init",
-            io_uid: 0,
-            io_gid: 0,
-            // A manager, always.
-            attendance: watch::channel(Attendance {
-                connections: 1,
-                absences: 0,
-            })
-            .1,
-            spool_bytes: 1 << 20,
-        };
-        ProcessStdio::open(stdio, context).await
-    }
-
-    fn sh(&self, script: &str, stdio: ChildStdio) -> Child {
-        let spawn = Spawn {
-            program: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into()],
-            cwd: Some(self.path.clone()),
-            stdin: stdio.stdin,
-            stdout: stdio.stdout,
-            stderr: stdio.stderr,
-            ..Spawn::default()
-        };
-        self.reaper.spawn(spawn).unwrap()
-    }
+/// Opens `stdio` while a manager is there, always.
+async fn open(
+    bundle: &Bundle,
+    stdio: &Stdio,
+) -> Result<(ProcessStdio, ChildStdio), StdioOpenError> {
+    let there = Attendance {
+        connections: 1,
+        absences: 0,
+    };
+    let attendance = watch::channel(there).1;
+    bundle.open(stdio, attendance, 1 << 20).await
 }
 
 fn stdio(stdin: &str, stdout: &str, stderr: &str) -> Stdio {
     Stdio::parse(false, stdin, stdout, stderr).unwrap()
 }
 
-/// Runs `test` as the shim runs: one thread, a reaper. Every descriptor must be closed at the end.
+/// Runs `test` as the shim runs. Every descriptor must be closed at the end.
 fn in_shim<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bundle) -> F) {
-    let _one = ONE_REAPER.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = std::env::temp_dir().join(format!("outlive-stdio-{}-{name}", std::process::id()));
-    fs::create_dir_all(&path).unwrap();
-    let _removed = Removed(path.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let reaper = Reaper::default();
-        tokio::task::spawn_local(reaper.run().unwrap());
-        let bundle = Bundle {
-            path: path.clone(),
-            reaper,
-        };
+    in_shim::in_shim(name, |bundle| async move {
         let before = descriptors();
-        let outcome = tokio::time::timeout(DEADLINE, test(bundle)).await;
-        if outcome.is_ok() {
-            assert_eq!(descriptors(), before, "descriptors were left open");
-        }
-        outcome
+        test(bundle).await;
+        assert_eq!(descriptors(), before, "descriptors were left open");
     });
-    outcome.expect("the test ends in time");
-}
-
-/// A directory that goes at the end, failed or not.
-struct Removed(PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
-        }
-    }
 }
 
 fn descriptors() -> Vec<String> {
@@ -172,9 +100,9 @@ fn a_hundred_megabytes_survive_a_manager_that_goes_and_comes_back() {
         .take(LENGTH / 8)
         .flatten()
         .collect::<Vec<u8>>();
-        fs::write(bundle.path.join("data"), &sent).unwrap();
+        fs::write(bundle.at("data"), &sent).unwrap();
         let out = bundle.fifo("out");
-        let (stdio, child) = bundle.open(&stdio("", &out, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &out, "")).await.unwrap();
         let process = bundle.sh("exec cat data", child);
         let reader = thread::spawn(move || {
             let mut got = Vec::with_capacity(LENGTH);
@@ -203,7 +131,7 @@ fn a_hundred_megabytes_survive_a_manager_that_goes_and_comes_back() {
 fn small_lines_survive_a_full_fifo_without_a_reader() {
     in_shim("lines", |bundle| async move {
         let out = bundle.fifo("out");
-        let (stdio, child) = bundle.open(&stdio("", &out, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &out, "")).await.unwrap();
         let process = bundle.sh(
             "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done",
             child,
@@ -228,7 +156,7 @@ fn small_lines_survive_a_full_fifo_without_a_reader() {
 fn what_was_written_before_the_exit_is_there_for_a_reader_that_comes_after_it() {
     in_shim("late", |bundle| async move {
         let (out, err) = (bundle.fifo("out"), bundle.fifo("err"));
-        let (stdio, child) = bundle.open(&stdio("", &out, &err)).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &out, &err)).await.unwrap();
         let process = bundle.sh("echo last words; echo of it >&2; exit 7", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 7);
         assert_eq!(
@@ -245,7 +173,7 @@ fn what_was_written_before_the_exit_is_there_for_a_reader_that_comes_after_it() 
 fn stdin_outlives_its_client_and_ends_with_close_io() {
     in_shim("stdin", |bundle| async move {
         let (stdin, out) = (bundle.fifo("in"), bundle.fifo("out"));
-        let (stdio, child) = bundle.open(&stdio(&stdin, &out, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio(&stdin, &out, "")).await.unwrap();
         let process = bundle.sh("exec cat", child);
         let reader = read_all(&out);
         for word in ["one ", "two ", "three"] {
@@ -269,7 +197,7 @@ fn stdin_outlives_its_client_and_ends_with_close_io() {
 fn a_container_that_closes_its_stdin_ends_that_pump_alone() {
     in_shim("epipe", |bundle| async move {
         let (stdin, out) = (bundle.fifo("in"), bundle.fifo("out"));
-        let (stdio, child) = bundle.open(&stdio(&stdin, &out, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio(&stdin, &out, "")).await.unwrap();
         let go = bundle.fifo("go");
         let process = bundle.sh("exec <&-; echo closed; read line < go; echo $line", child);
         let mut client = OpenOptions::new().write(true).open(&stdin).unwrap();
@@ -304,7 +232,7 @@ fn stdout_and_stderr_share_a_file_that_is_made_with_its_directories_and_appended
     in_shim("file", |bundle| async move {
         let uri = format!("file://{}/a/b/log", bundle.path.display());
         for _ in 0..2 {
-            let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
+            let (stdio, child) = open(&bundle, &stdio("", &uri, &uri)).await.unwrap();
             let process = bundle.sh("echo out; echo err >&2", child);
             process.exit.await.unwrap();
             assert_eq!(
@@ -315,11 +243,11 @@ fn stdout_and_stderr_share_a_file_that_is_made_with_its_directories_and_appended
             assert_eq!((counters.stdout.moved, counters.stderr.moved), (4, 4));
             stdio.close().await.ended().await;
         }
-        let text = bundle.text("a/b/log");
+        let text = text(&bundle, "a/b/log");
         assert_eq!(text.matches("out\n").count(), 2, "{text:?}");
         assert_eq!(text.matches("err\n").count(), 2, "{text:?}");
         let mode = |path: &str| {
-            let permissions = fs::metadata(bundle.path.join(path)).unwrap().permissions();
+            let permissions = fs::metadata(bundle.at(path)).unwrap().permissions();
             permissions.mode() & 0o777
         };
         assert_eq!((mode("a"), mode("a/b/log")), (0o755, 0o644));
@@ -329,11 +257,10 @@ fn stdout_and_stderr_share_a_file_that_is_made_with_its_directories_and_appended
 #[test]
 fn a_full_disk_stops_neither_the_container_nor_the_log() {
     in_shim("full", |bundle| async move {
-        let disk = bundle.path.join("disk");
-        fs::create_dir(&disk).unwrap();
-        let mounted = TinyDisk::mount(&disk);
+        let disk = bundle.at("disk");
+        let mounted = Disk::mount(&disk, "64k");
         let uri = format!("file://{}/log", disk.display());
-        let (stdio, child) = bundle.open(&stdio("", &uri, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &uri, "")).await.unwrap();
         let go = bundle.fifo("go");
         let process = bundle.sh(
             "head -c 1000000 /dev/zero; read line < go; echo $line",
@@ -358,28 +285,10 @@ fn a_full_disk_stops_neither_the_container_nor_the_log() {
             "\noutlive: {missing} bytes of stdout in 0 lines are missing here: \
              No space left on device (os error 28)\nroom again\n"
         );
-        assert_eq!(bundle.text("disk/log"), expected);
+        assert_eq!(text(&bundle, "disk/log"), expected);
         stdio.close().await.ended().await;
         drop(mounted);
     });
-}
-
-/// A file system of 64 KiB.
-struct TinyDisk(PathBuf);
-
-impl TinyDisk {
-    fn mount(path: &Path) -> Self {
-        let none = None::<&str>;
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(none, path, Some("tmpfs"), flags, Some("size=64k")).unwrap();
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
 }
 
 const LOGGER: &str = r#"#!/bin/sh
@@ -397,9 +306,9 @@ echo ended > ended
 fn a_logging_binary_gets_both_streams_its_arguments_and_its_eof() {
     in_shim("binary", |bundle| async move {
         let script = LOGGER.replace("> ", &format!("> {}/", bundle.path.display()));
-        let program = bundle.file("logger", &script);
+        let program = bundle.program("logger", &script);
         let uri = format!("binary://{program}?tag=a%20b&flag");
-        let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &uri, &uri)).await.unwrap();
         let process = bundle.sh("echo out; echo err >&2; exit 3", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 3);
         assert_eq!(
@@ -407,16 +316,16 @@ fn a_logging_binary_gets_both_streams_its_arguments_and_its_eof() {
             Drained::Everything
         );
         stdio.close().await.ended().await;
-        assert_eq!(bundle.text("args"), "tag a b flag\n");
-        let environment = bundle.text("environment");
+        assert_eq!(text(&bundle, "args"), "tag a b flag\n");
+        let environment = text(&bundle, "environment");
         assert!(environment.contains("CONTAINER_ID=c1\n"), "{environment}");
         assert!(
             environment.contains("CONTAINER_NAMESPACE=ns1\n"),
             "{environment}"
         );
-        assert_eq!(bundle.text("logged-out"), "out\n");
-        assert_eq!(bundle.text("logged-err"), "err\n");
-        assert_eq!(bundle.text("ended"), "ended\n");
+        assert_eq!(text(&bundle, "logged-out"), "out\n");
+        assert_eq!(text(&bundle, "logged-err"), "err\n");
+        assert_eq!(text(&bundle, "ended"), "ended\n");
     });
 }
 
@@ -424,16 +333,16 @@ fn a_logging_binary_gets_both_streams_its_arguments_and_its_eof() {
 fn a_binary_and_a_fifo_serve_one_process() {
     in_shim("mixed", |bundle| async move {
         let script = LOGGER.replace("> ", &format!("> {}/", bundle.path.display()));
-        let uri = format!("binary://{}", bundle.file("logger", &script));
+        let uri = format!("binary://{}", bundle.program("logger", &script));
         let out = bundle.fifo("out");
-        let (stdio, child) = bundle.open(&stdio("", &out, &uri)).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &out, &uri)).await.unwrap();
         let process = bundle.sh("echo out; echo err >&2", child);
         assert_eq!(joined(read_all(&out)).await, b"out\n");
         process.exit.await.unwrap();
         stdio.drained(DRAIN_CAP, || false).await;
         stdio.close().await.ended().await;
-        assert_eq!(bundle.text("logged-out"), "");
-        assert_eq!(bundle.text("logged-err"), "err\n");
+        assert_eq!(text(&bundle, "logged-out"), "");
+        assert_eq!(text(&bundle, "logged-err"), "err\n");
     });
 }
 
@@ -441,43 +350,40 @@ fn a_binary_and_a_fifo_serve_one_process() {
 fn a_logger_that_ends_at_sigterm_only_is_told_so() {
     in_shim("term", |bundle| async move {
         let script = "#!/bin/sh\ntrap 'echo told > TOLD; exit' TERM\nexec 5>&-\nwhile :; do sleep 0.05; done\n";
-        let told = bundle.path.join("told");
+        let told = bundle.at("told");
         let script = script.replace("TOLD", told.to_str().unwrap());
-        let uri = format!("binary://{}", bundle.file("logger", &script));
-        let (stdio, child) = bundle.open(&stdio("", &uri, "")).await.unwrap();
+        let uri = format!("binary://{}", bundle.program("logger", &script));
+        let (stdio, child) = open(&bundle, &stdio("", &uri, "")).await.unwrap();
         drop(child);
         let begun = Instant::now();
         let stopping = stdio.close().await;
         let took = begun.elapsed();
         assert!(took < Duration::from_millis(500), "close took {took:?}");
         stopping.ended().await;
-        assert_eq!(bundle.text("told"), "told\n");
+        assert_eq!(text(&bundle, "told"), "told\n");
     });
 }
 
 #[test]
 fn only_a_byte_makes_a_v2_binary_ready() {
     in_shim("v2", |bundle| async move {
-        let dies = bundle.file("dies", "#!/bin/sh\nexit 1\n");
-        let error = bundle
-            .open(&stdio("", &format!("binary-v2://{dies}"), ""))
+        let dies = bundle.program("dies", "#!/bin/sh\nexit 1\n");
+        let error = open(&bundle, &stdio("", &format!("binary-v2://{dies}"), ""))
             .await
             .unwrap_err();
         assert!(
             matches!(&error, StdioOpenError::LoggerDied { program } if program == Path::new(&dies)),
             "{error}"
         );
-        let error = bundle
-            .open(&stdio("", "binary-v2:///no/such/program", ""))
+        let error = open(&bundle, &stdio("", "binary-v2:///no/such/program", ""))
             .await
             .unwrap_err();
         assert!(
             matches!(error, StdioOpenError::StartLogger { .. }),
             "{error}"
         );
-        let lives = bundle.file("lives", "#!/bin/sh\necho >&5\nexec cat <&3 >/dev/null\n");
-        let (stdio, child) = bundle
-            .open(&stdio("", &format!("binary-v2://{lives}"), ""))
+        let lives = bundle.program("lives", "#!/bin/sh\necho >&5\nexec cat <&3 >/dev/null\n");
+        let (stdio, child) = open(&bundle, &stdio("", &format!("binary-v2://{lives}"), ""))
             .await
             .unwrap();
         drop(child);
@@ -488,8 +394,11 @@ fn only_a_byte_makes_a_v2_binary_ready() {
 #[test]
 fn a_logger_that_dies_does_not_stop_the_container() {
     in_shim("dead-logger", |bundle| async move {
-        let uri = format!("binary://{}", bundle.file("logger", "#!/bin/sh\nexit 1\n"));
-        let (stdio, child) = bundle.open(&stdio("", &uri, &uri)).await.unwrap();
+        let uri = format!(
+            "binary://{}",
+            bundle.program("logger", "#!/bin/sh\nexit 1\n")
+        );
+        let (stdio, child) = open(&bundle, &stdio("", &uri, &uri)).await.unwrap();
         let process = bundle.sh("head -c 1000000 /dev/zero && echo done >&2", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         until("what nobody reads is counted", || {
@@ -504,20 +413,20 @@ fn a_logger_that_dies_does_not_stop_the_container() {
 #[test]
 fn what_is_not_a_fifo_is_named() {
     in_shim("refused", |bundle| async move {
-        let missing = bundle.path.join("missing").display().to_string();
-        let regular = bundle.file("regular", "kept");
+        let missing = bundle.at("missing").display().to_string();
+        let regular = bundle.program("regular", "kept");
         for (stdin, stdout) in [(&*missing, ""), ("", &*missing)] {
-            let error = bundle.open(&stdio(stdin, stdout, "")).await.unwrap_err();
+            let error = open(&bundle, &stdio(stdin, stdout, "")).await.unwrap_err();
             assert!(
                 matches!(&error, StdioOpenError::FifoMissing { path } if path == Path::new(&missing)),
                 "{error}"
             );
         }
         for (stdin, stdout) in [(&*regular, ""), ("", &*regular)] {
-            let error = bundle.open(&stdio(stdin, stdout, "")).await.unwrap_err();
+            let error = open(&bundle, &stdio(stdin, stdout, "")).await.unwrap_err();
             assert!(matches!(error, StdioOpenError::NotAFifo { .. }), "{error}");
         }
-        assert_eq!(bundle.text("regular"), "kept");
+        assert_eq!(text(&bundle, "regular"), "kept");
     });
 }
 
@@ -525,7 +434,7 @@ fn what_is_not_a_fifo_is_named() {
 fn without_any_stdio_nothing_is_held() {
     in_shim("null", |bundle| async move {
         let before = descriptors();
-        let (stdio, child) = bundle.open(&stdio("", "", "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", "", "")).await.unwrap();
         assert_eq!(descriptors(), before);
         let process = bundle.sh("echo lost; cat", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
@@ -543,7 +452,7 @@ fn without_any_stdio_nothing_is_held() {
 fn a_grandchild_that_keeps_the_output_open_is_waited_for_until_the_cap() {
     in_shim("grandchild", |bundle| async move {
         let out = bundle.fifo("out");
-        let (stdio, child) = bundle.open(&stdio("", &out, "")).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio("", &out, "")).await.unwrap();
         let process = bundle.sh("sleep 300 & echo $! > grandchild; echo said", child);
         assert_eq!(process.exit.await.unwrap().record.status.get(), 0);
         let reader = read_all(&out);
@@ -551,7 +460,7 @@ fn a_grandchild_that_keeps_the_output_open_is_waited_for_until_the_cap() {
         assert_eq!(drained, Drained::CapReached { streams: 1 });
         assert_eq!(joined(reader).await, b"said\n", "and the reader's EOF");
         stdio.close().await.ended().await;
-        let grandchild = bundle.text("grandchild").trim().parse().unwrap();
+        let grandchild = text(&bundle, "grandchild").trim().parse().unwrap();
         let grandchild = nix::unistd::Pid::from_raw(grandchild);
         nix::sys::signal::kill(grandchild, nix::sys::signal::SIGKILL).unwrap();
     });
@@ -590,7 +499,7 @@ fn a_terminal_is_received_resized_and_carries_both_ways() {
         fs::create_dir(&bundle.path).unwrap();
         let (stdin, out) = (bundle.fifo("in"), bundle.fifo("out"));
         let stdio = Stdio::parse(true, &stdin, &out, "").unwrap();
-        let (stdio, child) = bundle.open(&stdio).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio).await.unwrap();
         let socket = child.console_socket.unwrap();
         assert_eq!(socket, Path::new("init.console.sock"));
         stdio.resize(1, 1).unwrap();
@@ -624,9 +533,9 @@ fn a_flood_through_a_terminal_loses_nothing_in_either_direction() {
         const LINES: usize = 100_000;
         let (stdin, out) = (bundle.fifo("in"), bundle.fifo("out"));
         let stdio = Stdio::parse(true, &stdin, &out, "").unwrap();
-        let (stdio, child) = bundle.open(&stdio).await.unwrap();
+        let (stdio, child) = open(&bundle, &stdio).await.unwrap();
         let socket = child.console_socket.unwrap();
-        assert_eq!(socket, bundle.path.join("init.console.sock"));
+        assert_eq!(socket, bundle.at("init.console.sock"));
         let slave = hand_out_terminal(&bundle.path, &socket);
         stdio.attach_console(DEADLINE).await.unwrap();
         let text = (0..LINES).map(|i| format!("{i}\n")).collect::<String>();
@@ -665,7 +574,7 @@ fn a_flood_through_a_terminal_loses_nothing_in_either_direction() {
 fn a_terminal_that_never_comes_is_an_error_in_time_and_leaves_no_socket() {
     in_shim("no-terminal", |bundle| async move {
         let stdio = Stdio::parse(true, "", "", "").unwrap();
-        let (late, child) = bundle.open(&stdio).await.unwrap();
+        let (late, child) = open(&bundle, &stdio).await.unwrap();
         let error = late.attach_console(Duration::from_millis(50)).await;
         assert!(
             matches!(error, Err(StdioOpenError::ConsoleLate { .. })),
@@ -674,7 +583,7 @@ fn a_terminal_that_never_comes_is_an_error_in_time_and_leaves_no_socket() {
         assert!(!child.console_socket.unwrap().exists());
         late.close().await.ended().await;
 
-        let (wrong, child) = bundle.open(&stdio).await.unwrap();
+        let (wrong, child) = open(&bundle, &stdio).await.unwrap();
         let socket = child.console_socket.unwrap();
         let stream = UnixStream::connect(&socket).unwrap();
         fdpass::send(&stream, b"x", File::open("/dev/null").unwrap()).unwrap();
@@ -685,7 +594,7 @@ fn a_terminal_that_never_comes_is_an_error_in_time_and_leaves_no_socket() {
         );
         wrong.close().await.ended().await;
 
-        let (unused, child) = bundle.open(&stdio).await.unwrap();
+        let (unused, child) = open(&bundle, &stdio).await.unwrap();
         unused.close().await.ended().await;
         assert!(!child.console_socket.unwrap().exists());
     });
