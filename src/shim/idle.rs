@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! never a task                                             -> leave after 30 s: Create follows `start` at once
-//! no task, and a connection was lost since the last change -> leave after 10 s
+//! no task, and a connection was lost since the last Delete -> leave after 10 s
 //! no task, whoever is connected                            -> leave after `idle_exit_seconds`
 //! no task, and SIGTERM, SIGINT or SIGHUP                   -> leave now
 //! a task, and one of these signals                         -> stay; leave when the last task was deleted
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use nix::sys::signal::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::listener::Connections;
 use super::registry::Registry;
@@ -55,7 +55,7 @@ pub async fn wait_until_useless(registry: Registry, connections: Connections, st
     let empty_limit = stay.empty_limit.unwrap_or(Duration::MAX);
     let (mut empty_since, mut used) = (Instant::now(), false);
     loop {
-        let abandoned = connections.lost_since_change();
+        let abandoned = connections.lost_since_delete();
         let limit = match (abandoned, used) {
             (true, _) => ABANDONED_LIMIT.min(empty_limit),
             (false, false) => NEVER_USED_LIMIT.min(empty_limit),
@@ -65,13 +65,17 @@ pub async fn wait_until_useless(registry: Registry, connections: Connections, st
         if !registry.is_empty() {
             registry.emptied().await;
             (empty_since, used) = (Instant::now(), true);
-        } else if stay.is_needed_by_group() {
-            sleep(GROUP_INTERVAL).await;
+            continue;
+        }
+        let next_look = if stay.is_needed_by_group() {
+            GROUP_INTERVAL
         } else if left.is_zero() && registry.close() {
             return info!(abandoned = abandoned; "no task is left and nobody says shutdown: leaving");
         } else {
-            sleep(left.clamp(Duration::from_millis(10), CHECK_INTERVAL)).await;
-        }
+            left.clamp(Duration::from_millis(10), CHECK_INTERVAL)
+        };
+        // A task that comes and goes between two looks has been there.
+        drop(timeout(next_look, registry.changed()).await);
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Connections(Arc<Counts>);
 struct Counts {
     open: watch::Sender<Attendance>,
     lost: AtomicUsize,
-    lost_at_change: AtomicUsize,
+    lost_at_read: AtomicUsize,
+    lost_at_delete: AtomicUsize,
 }
 
 impl Connections {
@@ -38,16 +39,21 @@ impl Connections {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Notes that a call changes something.
-    pub fn changes(&self) {
-        let lost = self.0.lost.load(Ordering::Relaxed);
-        self.0.lost_at_change.store(lost, Ordering::Relaxed);
+    /// Notes that a task is asked to be deleted. By now the caller may be known to be gone: what was lost when somebody was
+    /// last heard counts.
+    pub fn deletes(&self) {
+        let lost = self.0.lost_at_read.load(Ordering::Relaxed);
+        self.0.lost_at_delete.store(lost, Ordering::Relaxed);
     }
 
-    /// Whether one was closed since a call last changed something: perhaps its caller's.
+    /// Whether one was closed since a task was last asked to be deleted: perhaps its caller's.
     #[must_use]
-    pub fn lost_since_change(&self) -> bool {
-        self.0.lost.load(Ordering::Relaxed) != self.0.lost_at_change.load(Ordering::Relaxed)
+    pub fn lost_since_delete(&self) -> bool {
+        self.lost() != self.0.lost_at_delete.load(Ordering::Relaxed)
+    }
+
+    fn heard(&self) {
+        self.0.lost_at_read.store(self.lost(), Ordering::Relaxed);
     }
 
     /// Tells of every change. A manager that is stopped (SIGSTOP) keeps its connection, and so counts as there.
@@ -134,7 +140,12 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.connections.heard();
+        }
+        read
     }
 }
 

@@ -106,9 +106,6 @@ where
 #[async_trait]
 impl MethodHandler for Method<Box<dyn Call>> {
     async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
-        if self.survival == Survival::Finishes {
-            self.service.connections.changes();
-        }
         let mut response = Response::new();
         match self
             .call

@@ -70,6 +70,11 @@ impl Registry {
         self.changed.notify_waiters();
     }
 
+    /// Returns when a task has come or an id was freed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// Returns when the last task has gone.
     pub async fn emptied(&self) {
         loop {

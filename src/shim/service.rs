@@ -131,9 +131,11 @@ impl Service {
         request: api::DeleteRequest,
     ) -> Answer<api::DeleteResponse> {
         let key = exec_key(&request.exec_id)?;
-        let deleted = self
-            .ask(&request.id, |reply| Command::Delete(key, deadline(), reply))
-            .await?;
+        let command = |reply| {
+            self.connections.deletes();
+            Command::Delete(key, deadline(), reply)
+        };
+        let deleted = self.ask(&request.id, command).await?;
         Ok(api::DeleteResponse {
             pid: deleted.pid.map_or(0, Pid::get),
             exit_status: deleted.exit.map_or(0, |exit| exit.status.get().into()),

@@ -4,9 +4,12 @@ use crate::fifo::make;
 use crate::leaks;
 use crate::rpc::*;
 use crate::shim::*;
-use containerd_shim_protos::api::Status;
+use crate::stopped;
+use containerd_shim_protos::api::{DeleteRequest, DeleteResponse, Empty, KillRequest, Status};
 use containerd_shim_protos::protobuf::{CodedOutputStream, Message};
+use containerd_shim_protos::ttrpc::Code;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -96,6 +99,49 @@ fn a_shim_without_a_task_leaves_when_it_is_told_to() {
         leaks::gone(shim);
         assert!(!c.client.socket.exists());
     }
+}
+
+#[test]
+fn an_empty_shim_whose_manager_died_leaves_whenever_that_was_and_whoever_asks_for_what_is_gone() {
+    let lab = Lab::new();
+    let ids = ["while it was deleting", "before Shutdown"];
+    let shims = [0, 1].map(|number| {
+        let c = lab.run(&format!("c{number}"), "exec sleep 1000");
+        c.kill(9).unwrap();
+        assert_eq!(c.wait().unwrap().exit_status, 137);
+        let (shim, name) = (c.shim_pid(), c.id.clone());
+        let delete = request!(DeleteRequest { id: &*name });
+        let mut manager = c.client.connection().unwrap();
+        if number == 0 {
+            // The shim reads the request and the end of the connection in one go.
+            stopped::stop(Pid::from_raw(shim.cast_signed()));
+            manager.send(&c.client.service, "Delete", &delete).unwrap();
+            drop(manager);
+            leaks::signal(shim, Signal::SIGCONT);
+        } else {
+            let id = manager.send(&c.client.service, "Delete", &delete).unwrap();
+            let deleted = manager.receive::<DeleteResponse>(id).unwrap().unwrap();
+            assert_eq!(deleted.exit_status, 137);
+            drop(manager);
+        }
+        lab.events.wait(&format!("delete {name} 137"));
+        // The next manager is connected, and stays.
+        let mut next = c.client.connection().unwrap();
+        let kill = request!(KillRequest {
+            id: &*name,
+            signal: 9_u32
+        });
+        let id = next.send(&c.client.service, "Kill", &kill).unwrap();
+        let refused = next.receive::<Empty>(id).unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::NOT_FOUND);
+        (shim, next)
+    });
+    for (name, (shim, _next)) in ids.iter().zip(shims) {
+        println!("the manager died {name}");
+        leaks::gone(shim);
+    }
+    let log = lab.log();
+    assert_eq!(log.matches("leaving\" abandoned=true").count(), 2, "{log}");
 }
 
 /// The state dumps in a log.
