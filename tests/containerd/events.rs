@@ -104,18 +104,19 @@ fn a_life_is_told_in_order(node: &mut Node) {
     assert_eq!(deleted, expected.map(str::to_owned), "{events:?}");
 }
 
+fn topics(events: &[String]) -> Vec<&str> {
+    let words = events.iter().filter_map(|event| event.split(' ').next());
+    words.collect()
+}
+
 fn an_early_exit_is_told_after_the_start(node: &mut Node) {
     for round in 0..5 {
         let id = format!("early-{round}");
         let events = record(node, &format!("delete {id}"), || {
             assert_eq!(node.run(&id, &[], &["/bin/true"]).code, Some(0));
         });
-        let topics: Vec<&str> = events
-            .iter()
-            .filter_map(|event| event.split(' ').next())
-            .collect();
         assert_eq!(
-            topics,
+            topics(&events),
             ["create", "start", "exit", "delete"],
             "round {round}"
         );
@@ -129,12 +130,8 @@ fn pause_and_resume_are_told(node: &mut Node) {
         node.ctr(&["task", "resume", "still"]).ok();
         assert_eq!(node.destroy("still"), 137);
     });
-    let topics: Vec<&str> = events
-        .iter()
-        .filter_map(|event| event.split(' ').next())
-        .collect();
     assert_eq!(
-        topics,
+        topics(&events),
         ["create", "start", "paused", "resumed", "exit", "delete"]
     );
 }

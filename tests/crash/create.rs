@@ -6,8 +6,9 @@ use std::thread;
 use outlive::api::cri::ContainerState;
 use tonic::Code;
 
-use crate::ground::{Ground, create, remove, remove_pod, run_pod, start, stop_pod};
+use crate::ground::{Ground, create, remove_pod, run_pod, start, stop_pod};
 use crate::support::poll;
+use crate::support::supervisor_calls::remove;
 
 pub const POINTS: &[&str] = &[
     "create.named",

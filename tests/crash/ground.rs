@@ -9,6 +9,7 @@ use outlive::api::cri::{self, ContainerState};
 
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::{listed, pid};
 use crate::support::supervisor_leaks as leaks;
 
 /// Writes without a child process: what runs is compared.
@@ -160,7 +161,7 @@ impl Ground {
             let entries = fs::read_dir(self.supervisor.root().join(dir)).unwrap();
             assert_eq!(entries.count(), expected, "{case}: {dir}");
         }
-        assert_eq!(containers(&self.supervisor).len(), 1, "{case}");
+        assert_eq!(listed(&self.supervisor).len(), 1, "{case}");
     }
 
     /// Every number is there once, in order.
@@ -175,7 +176,7 @@ impl Ground {
 
     /// The container of that name, if there is one.
     pub fn named(&self, name: &str) -> Option<String> {
-        let found = containers(&self.supervisor);
+        let found = listed(&self.supervisor);
         let mut found = found
             .into_iter()
             .filter(|one| one.metadata.as_ref().is_some_and(|is| is.name == name));
@@ -201,29 +202,6 @@ fn lines(log: &Path) -> usize {
 pub fn now() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(now.unwrap().as_nanos()).unwrap()
-}
-
-pub fn pid(supervisor: &Supervisor, id: &str) -> u64 {
-    let json: serde_json::Value = serde_json::from_str(&supervisor.ok(&["inspect", id])).unwrap();
-    find(&json, "pid")
-        .and_then(serde_json::Value::as_u64)
-        .unwrap_or_else(|| panic!("no pid in {json}"))
-}
-
-fn find<'a>(json: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
-    match json {
-        serde_json::Value::Object(map) => map
-            .get(key)
-            .or_else(|| map.values().find_map(|value| find(value, key))),
-        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, key)),
-        _ => None,
-    }
-}
-
-pub fn containers(supervisor: &Supervisor) -> Vec<cri::Container> {
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.list_containers(cri::ListContainersRequest::default()));
-    supervisor.expect(answer).containers
 }
 
 pub fn pods(supervisor: &Supervisor) -> Vec<cri::PodSandbox> {
@@ -253,23 +231,6 @@ pub fn start(supervisor: &Supervisor, id: &str) -> Answer<()> {
         container_id: id.to_owned(),
     };
     supervisor.wait(runtime.start_container(request)).map(drop)
-}
-
-pub fn stop(supervisor: &Supervisor, id: &str, seconds: i64) -> Answer<()> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::StopContainerRequest {
-        container_id: id.to_owned(),
-        timeout: seconds,
-    };
-    supervisor.wait(runtime.stop_container(request)).map(drop)
-}
-
-pub fn remove(supervisor: &Supervisor, id: &str) -> Answer<()> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::RemoveContainerRequest {
-        container_id: id.to_owned(),
-    };
-    supervisor.wait(runtime.remove_container(request)).map(drop)
 }
 
 pub fn run_pod(supervisor: &Supervisor, config: cri::PodSandboxConfig) -> Answer<String> {

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Instant;
 
-use crate::ground::{Answer, Ground, containers, create, run_pod, start, stop};
+use crate::ground::{Answer, Ground, create, run_pod, start};
 use crate::pods::{config, named, remove_whole};
 use crate::support::supervisor::Supervisor;
+use crate::support::supervisor_calls::{listed, stop};
 
 /// `OUTLIVE_CRASH_ROUNDS` for more.
 const ROUNDS: u32 = 24;
@@ -85,7 +86,7 @@ fn what_was_answered_holds_whenever_the_supervisor_was_killed() {
         if let Some(pod) = pod {
             remove_whole(&ground.supervisor, &pod.id).expect(&case);
         }
-        assert_eq!(containers(&ground.supervisor).len(), 1, "{case}");
+        assert_eq!(listed(&ground.supervisor).len(), 1, "{case}");
         ground.nothing_else_is_left(&case);
     }
     ground.nothing_was_lost();

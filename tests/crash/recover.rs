@@ -2,8 +2,9 @@
 
 use outlive::api::cri::ContainerState;
 
-use crate::ground::{Ground, create, now, remove, run_pod, start, stop};
+use crate::ground::{Ground, create, now, run_pod, start};
 use crate::pods::{config, named};
+use crate::support::supervisor_calls::{remove, stop};
 
 pub const POINTS: &[&str] = &[
     "recover.loaded",

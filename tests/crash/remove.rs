@@ -2,7 +2,8 @@
 
 use outlive::api::cri::ContainerState;
 
-use crate::ground::{Ground, containers, create, remove, start};
+use crate::ground::{Ground, create, start};
+use crate::support::supervisor_calls::{listed, remove};
 
 pub const POINTS: &[&str] = &[
     "stop.killed",
@@ -57,7 +58,7 @@ fn a_removal_that_was_cut_off_leaves_no_container_or_one_that_can_be_removed() {
             }
         }
         remove(&ground.supervisor, &id).expect(point);
-        assert_eq!(containers(&ground.supervisor).len(), 1, "{point}");
+        assert_eq!(listed(&ground.supervisor).len(), 1, "{point}");
         ground.nothing_else_is_left(point);
     }
     ground.nothing_was_lost();

@@ -2,9 +2,10 @@
 
 use outlive::api::cri::{self, ContainerState};
 
-use crate::ground::{Ground, now, pid, remove, start};
+use crate::ground::{Ground, now, start};
 use crate::support::poll;
 use crate::support::supervisor::Options;
+use crate::support::supervisor_calls::{pid, remove};
 
 /// Before the program runs: the container is as it was.
 const UNDONE: &[&str] = &[

@@ -4,8 +4,9 @@ use std::fs;
 
 use outlive::api::cri::ContainerState;
 
-use crate::ground::{Ground, now, remove, start, stop};
+use crate::ground::{Ground, now, start};
 use crate::support::poll;
+use crate::support::supervisor_calls::{remove, stop};
 use crate::support::supervisor_leaks as leaks;
 
 /// SIGTERM was sent, which the program heeds.
@@ -116,7 +117,7 @@ fn an_end_that_was_being_handled_is_known_and_handled_to_the_end() {
         let id = run(&ground, PROGRAM);
         ground.arm(point);
         let before = now();
-        let pid = crate::ground::pid(&ground.supervisor, &id);
+        let pid = crate::support::supervisor_calls::pid(&ground.supervisor, &id);
         fs::write(format!("/proc/{pid}/root/end"), "").unwrap();
         ground.crashed();
         let after = now();

@@ -9,9 +9,10 @@ use outlive::api::cri::{self, ContainerState as State};
 use crate::faults::disk::SmallDisk;
 use crate::faults::failing::{FailingDisk, FailsAt};
 use crate::faults::shim::Shim;
-use crate::served::{PROGRAM, end, remove, stop};
+use crate::served::{PROGRAM, end};
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::{remove, stop};
 
 /// A disk of either kind, on a directory that goes with it.
 struct Disk {
@@ -104,7 +105,7 @@ fn holds(mut disk: Disk) {
     (disk.change)(Change::To(Health::Broken));
     start(&supervisor, &created).unwrap_err();
     end(&supervisor, &ends);
-    stop(&supervisor, &stops).unwrap();
+    stop(&supervisor, &stops, 0).unwrap();
     Shim::of(&orphaned).unwrap().kill9();
     remove(&supervisor, &removed).unwrap();
     let told = [&created, &ends, &stops, &orphaned];

@@ -20,6 +20,7 @@ use crate::faults::slow_umount::SlowUmount;
 use crate::faults::upgrade::Builds;
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::{remove, stop};
 
 /// Says a number every twentieth of a second, and ends with 7 when there is a file /end.
 pub const PROGRAM: [&str; 3] = [
@@ -37,23 +38,6 @@ fn ready(options: Options) -> (Supervisor, String) {
 
 fn rootfs(supervisor: &Supervisor, id: &str) -> PathBuf {
     supervisor.state().join("tasks").join(id).join("rootfs")
-}
-
-pub fn stop(supervisor: &Supervisor, id: &str) -> Result<(), tonic::Status> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::StopContainerRequest {
-        container_id: id.to_owned(),
-        timeout: 0,
-    };
-    supervisor.wait(runtime.stop_container(request)).map(drop)
-}
-
-pub fn remove(supervisor: &Supervisor, id: &str) -> Result<(), tonic::Status> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::RemoveContainerRequest {
-        container_id: id.to_owned(),
-    };
-    supervisor.wait(runtime.remove_container(request)).map(drop)
 }
 
 fn init_of(supervisor: &Supervisor, id: &str) -> u32 {
@@ -102,12 +86,14 @@ fn begin_removal(supervisor: &Supervisor, id: &str) -> JoinHandle<Result<(), ton
 
 /// Everything a neighbour may want, none of which waits for anybody.
 fn others_go_on(supervisor: &Supervisor, pod: &str, other: &str) {
-    quick(5, "stop of the other", || stop(supervisor, other).unwrap());
+    quick(5, "stop of the other", || {
+        stop(supervisor, other, 0).unwrap()
+    });
     quick(5, "its removal", || remove(supervisor, other).unwrap());
     let third = quick(5, "start of a third", || {
         supervisor.run(pod, &format!("after-{other}"), &PROGRAM)
     });
-    quick(5, "its stop", || stop(supervisor, &third).unwrap());
+    quick(5, "its stop", || stop(supervisor, &third, 0).unwrap());
 }
 
 #[test]
@@ -124,7 +110,7 @@ fn a_umount_that_waits_delays_its_own_container_only() {
     assert_eq!(ended.exit_code, 7);
     let removal = begin_removal(&supervisor, &slow);
     others_go_on(&supervisor, &pod, &other);
-    quick(2, "its stop", || stop(&supervisor, &slow).unwrap_err());
+    quick(2, "its stop", || stop(&supervisor, &slow, 0).unwrap_err());
     assert!(!removal.is_finished());
     assert_eq!(supervisor.status(&slow), ended);
     umount.thaw();
@@ -172,7 +158,7 @@ fn a_reused_pid_is_nobodys_container() {
     supervisor.restart();
     let ended = supervisor.until_state(&id, State::ContainerExited);
     assert_eq!((ended.exit_code, ended.reason.as_str()), (255, "Unknown"));
-    stop(&supervisor, &id).unwrap();
+    stop(&supervisor, &id, 0).unwrap();
     remove(&supervisor, &id).unwrap();
     assert!(first.is_alive() && second.is_alive());
 }
@@ -232,7 +218,7 @@ fn a_clock_that_steps_changes_no_time_that_was_told() {
             "{step}: created {} started {}",
             shown.created_at, shown.started_at
         );
-        stop(&supervisor, &after).unwrap();
+        stop(&supervisor, &after, 0).unwrap();
         let shown = supervisor.status(&after);
         assert!(shown.started_at <= shown.finished_at, "{shown:?}");
         // An end that has no witness.

@@ -22,8 +22,8 @@ use crate::faults::slow_umount::SlowUmount;
 use crate::faults::upgrade::Builds;
 use crate::history::{MarkKind, Run};
 use crate::model::Told;
-use crate::scenario::on_target;
-use crate::scenarios::Scenario;
+use crate::scenario::{Start, on_target};
+use crate::scenarios::{Play, Scenario};
 use crate::supervisor_target::Outlive;
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor, program};
@@ -64,24 +64,27 @@ pub fn all() -> Vec<Scenario> {
 
 fn plain(name: &str, is_quick: bool, body: fn(&mut Trial)) -> Scenario {
     let named = name.to_owned();
-    Scenario {
-        name: named.clone(),
-        is_quick,
-        needs_outlive: true,
-        is_containerds: false,
-        run: Box::new(move |repeat, start| on_target(&named, repeat, start, body)),
-    }
+    let run = move |repeat: &str, start: &Start<'_>| on_target(&named, repeat, start, body);
+    scenario(name, is_quick, Box::new(run))
 }
 
 /// One that starts its supervisor itself.
 fn own(name: &str, is_quick: bool, run: fn(&str, &str) -> Run) -> Scenario {
     let named = name.to_owned();
+    scenario(
+        name,
+        is_quick,
+        Box::new(move |repeat, _| run(&named, repeat)),
+    )
+}
+
+fn scenario(name: &str, is_quick: bool, run: Play) -> Scenario {
     Scenario {
-        name: named.clone(),
+        name: name.to_owned(),
         is_quick,
         needs_outlive: true,
         is_containerds: false,
-        run: Box::new(move |repeat, _| run(&named, repeat)),
+        run,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::trial::Trial;
 use crate::workload::{ALL, Workload};
 
 /// Runs a scenario of this name on a fresh target.
-type Play = Box<dyn Fn(&str, &Start<'_>) -> Run + Send + Sync>;
+pub type Play = Box<dyn Fn(&str, &Start<'_>) -> Run + Send + Sync>;
 
 /// A scenario that can be run on a target.
 pub struct Scenario {

@@ -6,7 +6,7 @@ use outlive::supervisor::store::{Activity, ContainerStatus};
 
 use crate::scene::{Between, Scene, init_of, is_alive, now};
 use crate::support::poll;
-use crate::support::supervisor::Supervisor;
+use crate::support::supervisor_calls::shown_pid;
 use crate::table::{Becomes, Disk, Reported, Saved, Task, Told, Verdict, verdict};
 use crate::watch::Events;
 
@@ -71,23 +71,6 @@ const fn state(becomes: Becomes) -> State {
 
 fn nanos(at: Option<outlive::types::Timestamp>) -> i64 {
     at.map_or(0, |at| i64::try_from(at.unix_nanos()).unwrap())
-}
-
-/// The first value of that key, however deep.
-fn find<'a>(json: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
-    match json {
-        serde_json::Value::Object(map) => map
-            .get(key)
-            .or_else(|| map.values().find_map(|value| find(value, key))),
-        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, key)),
-        _ => None,
-    }
-}
-
-/// The pid that the supervisor shows of a container.
-pub fn shown_pid(supervisor: &Supervisor, id: &str) -> Option<u64> {
-    let json: serde_json::Value = serde_json::from_str(&supervisor.ok(&["inspect", id])).unwrap();
-    find(&json, "pid").and_then(serde_json::Value::as_u64)
 }
 
 impl Scene {

@@ -7,9 +7,9 @@ use outlive::api::cri::ContainerState as State;
 use outlive::bundle::Read;
 use outlive::supervisor::store::{Activity, Checkpoint, ContainerStatus};
 
-use crate::cell::shown_pid;
 use crate::scene::is_alive;
 use crate::support::poll;
+use crate::support::supervisor_calls::pid;
 use crate::world::{Runs, World};
 
 /// One container for each way out, all left by one crash.
@@ -118,7 +118,7 @@ impl Left {
         let supervisor = &world.supervisor;
         for runs in [&self.running, &self.paused] {
             assert_eq!(supervisor.status(&runs.id), runs.shown);
-            let pid = shown_pid(supervisor, &runs.id).unwrap();
+            let pid = pid(supervisor, &runs.id);
             assert_eq!(pid, u64::try_from(runs.init).unwrap());
         }
         let saved = supervisor.checkpoint(&self.paused.id).status;

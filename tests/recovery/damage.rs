@@ -9,9 +9,9 @@ use outlive::api::cri::ContainerState as State;
 use outlive::supervisor::store::ContainerStatus;
 use outlive::supervisor::store::new_id;
 
-use crate::cell::shown_pid;
 use crate::scene::is_alive;
 use crate::support::poll;
+use crate::support::supervisor_calls::pid;
 use crate::world::{Runs, World};
 
 fn is_untouched(world: &World, runs: &Runs) {
@@ -54,7 +54,7 @@ fn metadata_that_cannot_be_believed_is_unknown_kept_watched_and_removable() {
             assert_eq!(shown.state(), State::ContainerUnknown, "{kind}");
             assert!(shown.message.contains("container.json"), "{shown:?}");
             assert_eq!(shown.started_at, runs.shown.started_at, "{kind}");
-            let pid = shown_pid(&world.supervisor, &runs.id).unwrap();
+            let pid = pid(&world.supervisor, &runs.id);
             assert_eq!(pid, u64::try_from(runs.init).unwrap());
             is_untouched(&world, runs);
         }

@@ -3,7 +3,8 @@
 use outlive::api::cri;
 use tonic::Code;
 
-use crate::life::{listed, ready, remove, stop};
+use crate::life::ready;
+use crate::support::supervisor_calls::{listed, remove, stop};
 
 #[test]
 fn unknown_ids_are_not_found_and_prefixes_are_ids() {

@@ -3,8 +3,9 @@
 use outlive::api::cri::{self, ContainerEventType as Kind, ContainerState};
 use tokio_stream::StreamExt as _;
 
-use crate::life::{ready, remove};
+use crate::life::ready;
 use crate::support::poll;
+use crate::support::supervisor_calls::remove;
 
 #[test]
 fn every_change_of_a_container_is_told_once_and_in_order() {

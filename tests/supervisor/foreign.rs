@@ -2,9 +2,9 @@
 
 use outlive::api::cri::{self, ContainerState};
 
-use crate::life::remove;
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::remove;
 
 fn with_go_shim() -> (Supervisor, String) {
     let supervisor = Supervisor::start(Options {

@@ -6,35 +6,13 @@ use outlive::api::cri::{self, ContainerState};
 
 use crate::support::poll;
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::{listed, pid, remove, stats, stop};
 
 pub fn ready() -> (Supervisor, String) {
     let supervisor = Supervisor::start(Options::default());
     supervisor.load_busybox();
     let pod = supervisor.run_pod("pod");
     (supervisor, pod)
-}
-
-pub fn stop(supervisor: &Supervisor, id: &str, seconds: i64) -> Result<(), tonic::Status> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::StopContainerRequest {
-        container_id: id.to_owned(),
-        timeout: seconds,
-    };
-    supervisor.wait(runtime.stop_container(request)).map(drop)
-}
-
-pub fn remove(supervisor: &Supervisor, id: &str) -> Result<(), tonic::Status> {
-    let (mut runtime, _) = supervisor.client();
-    let request = cri::RemoveContainerRequest {
-        container_id: id.to_owned(),
-    };
-    supervisor.wait(runtime.remove_container(request)).map(drop)
-}
-
-pub fn listed(supervisor: &Supervisor) -> Vec<cri::Container> {
-    let (mut runtime, _) = supervisor.client();
-    let answer = supervisor.wait(runtime.list_containers(cri::ListContainersRequest::default()));
-    supervisor.expect(answer).containers
 }
 
 #[test]
@@ -74,24 +52,6 @@ fn the_pid_of_a_running_container_is_that_of_its_program() {
 }
 
 /// The pid of a running container's init, as `outlive inspect` tells it.
-pub fn pid(supervisor: &Supervisor, id: &str) -> u64 {
-    let text = supervisor.ok(&["inspect", id]);
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let pid = find(&json, "pid").and_then(serde_json::Value::as_u64);
-    pid.ok_or(text).unwrap()
-}
-
-/// The first value of that key, however deep.
-pub fn find<'a>(json: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
-    match json {
-        serde_json::Value::Object(map) => map
-            .get(key)
-            .or_else(|| map.values().find_map(|value| find(value, key))),
-        serde_json::Value::Array(items) => items.iter().find_map(|value| find(value, key)),
-        _ => None,
-    }
-}
-
 #[test]
 fn stop_sends_sigterm_first_and_kills_after_the_grace() {
     let (supervisor, pod) = ready();
@@ -283,13 +243,8 @@ fn an_out_of_memory_kill_is_named() {
 fn stats_are_of_the_container() {
     let (supervisor, pod) = ready();
     let id = supervisor.run(&pod, "c", &["/bin/sh", "-c", "while :; do :; done"]);
-    let (mut runtime, _) = supervisor.client();
     poll::until("CPU time is counted", || {
-        let request = cri::ContainerStatsRequest {
-            container_id: id.clone(),
-        };
-        let answer = supervisor.wait(runtime.container_stats(request));
-        let stats = supervisor.expect(answer).stats.unwrap();
+        let stats = stats(&supervisor, &id);
         let cpu = stats
             .cpu
             .as_ref()

@@ -2,7 +2,8 @@
 
 use outlive::api::cri::{self, ContainerState};
 
-use crate::life::{listed, ready};
+use crate::life::ready;
+use crate::support::supervisor_calls::listed;
 
 #[test]
 fn two_hundred_parallel_calls_are_fine() {

@@ -2,8 +2,9 @@
 
 use outlive::api::cri::{self, ContainerState};
 
-use crate::life::{ready, stop};
+use crate::life::ready;
 use crate::support::poll;
+use crate::support::supervisor_calls::stop;
 
 #[test]
 fn a_log_is_reopened_after_a_rename() {

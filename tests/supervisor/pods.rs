@@ -2,8 +2,8 @@
 
 use outlive::api::cri::{self, ContainerState, NamespaceMode, PodSandboxState};
 
-use crate::life::{find, listed};
 use crate::support::supervisor::{Options, Supervisor};
+use crate::support::supervisor_calls::{find, listed};
 
 fn with(
     change: impl FnOnce(&mut cri::PodSandboxConfig),

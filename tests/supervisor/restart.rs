@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use outlive::api::cri::ContainerState;
 
-use crate::life::{listed, pid, ready, remove, stop};
+use crate::life::ready;
 use crate::support::poll;
+use crate::support::supervisor_calls::{listed, pid, remove, stop};
 
 #[test]
 fn a_running_container_is_the_same_after_kill_9() {

@@ -5,9 +5,10 @@ use std::fs;
 use outlive::api::cri;
 use tonic::Code;
 
-use crate::life::{pid, ready};
+use crate::life::ready;
 use crate::support::poll;
 use crate::support::supervisor::{IMAGE, Supervisor};
+use crate::support::supervisor_calls::{pid, stats};
 
 fn spec(image: &str) -> Option<cri::ImageSpec> {
     Some(cri::ImageSpec {
@@ -85,7 +86,7 @@ fn an_image_is_listed_found_and_removed_and_its_layers_stay_while_a_container_ha
     remove(&id);
     assert!(images(&supervisor, "").is_empty());
     assert!(files.exists());
-    crate::life::remove(&supervisor, &container).unwrap();
+    crate::support::supervisor_calls::remove(&supervisor, &container).unwrap();
     supervisor.load_busybox();
     remove(IMAGE);
     poll::until("the layer is gone", || match files.exists() {
@@ -110,11 +111,7 @@ fn statistics_are_those_of_the_containers_own_processes_and_files() {
     let idle = supervisor.create(&pod, "idle", &["/bin/true"]);
     let (mut runtime, _) = supervisor.client();
     let stats = poll::until("the container has used something", || {
-        let request = cri::ContainerStatsRequest {
-            container_id: id.clone(),
-        };
-        let answer = supervisor.wait(runtime.container_stats(request));
-        let stats = supervisor.expect(answer).stats.unwrap();
+        let stats = stats(&supervisor, &id);
         let cpu = stats
             .cpu
             .as_ref()

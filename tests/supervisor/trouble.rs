@@ -7,8 +7,9 @@ use nix::unistd::Pid;
 use outlive::api::cri::{self, ContainerState};
 use tonic::Code;
 
-use crate::life::{listed, ready, remove, stop};
+use crate::life::ready;
 use crate::support::stopped;
+use crate::support::supervisor_calls::{listed, remove, stop};
 
 /// The pids of the shims whose command line names the container.
 pub fn shims(id: &str) -> Vec<i32> {

@@ -6,9 +6,10 @@ use std::process::Command;
 use outlive::api::cri::ContainerState;
 use sha2::{Digest as _, Sha256};
 
-use crate::life::{listed, ready, remove};
+use crate::life::ready;
 use crate::support::rootfs;
 use crate::support::supervisor::Supervisor;
+use crate::support::supervisor_calls::{listed, remove};
 
 const NAME: &str = "outlive.test/volumes:latest";
 

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
+use super::places::{cgroups, cgroups_below, entries, remove_cgroups, shim_socket};
 use super::poll;
 
 /// The marks by which the traces of one node are told from those of all others.
@@ -85,7 +84,8 @@ pub fn find(footprint: &Footprint) -> Vec<String> {
             .map(|path| format!("OCI runtime state {}", path.display())),
     );
     found.extend(
-        cgroups(footprint)
+        // The parent, named after the namespace, is the OCI runtime's, and it never removes it.
+        cgroups_below(&footprint.namespace)
             .into_iter()
             .map(|path| format!("cgroup {}", path.display())),
     );
@@ -105,8 +105,8 @@ pub fn find(footprint: &Footprint) -> Vec<String> {
 
 /// Removes the traces of a node whose test failed, so that it does not fail others.
 pub fn remove(footprint: &Footprint) {
-    for root in cgroup_roots() {
-        thaw(&root.join(&footprint.namespace));
+    for dir in cgroups(&footprint.namespace) {
+        thaw(&dir);
     }
     // More than once: a shim that is killed may have started something meanwhile.
     let ended = poll::within(ENDS, || {
@@ -138,9 +138,7 @@ pub fn remove(footprint: &Footprint) {
         drop(fs::remove_dir_all(state));
     }
     drop(fs::remove_dir(oci_state(footprint)));
-    for root in cgroup_roots() {
-        remove_cgroups(&root.join(&footprint.namespace));
-    }
+    remove_cgroups(&footprint.namespace);
     for socket in sockets(footprint) {
         drop(fs::remove_file(socket));
     }
@@ -281,12 +279,6 @@ pub fn shims(footprint: &Footprint, is_wanted: impl Fn(&str) -> bool) -> Vec<u32
         .collect()
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir)
-        .map(|found| found.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default()
-}
-
 /// containerd hides a bundle before it removes it, and never looks at it again if it dies in between
 /// (containerd's core/runtime/v2/bundle.go, `atomicDelete`).
 fn is_hidden(path: &Path) -> bool {
@@ -317,41 +309,11 @@ fn oci_state(footprint: &Footprint) -> PathBuf {
     Path::new("/run/containerd/runc").join(&footprint.namespace)
 }
 
-fn cgroup_roots() -> Vec<PathBuf> {
-    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
-    roots.extend(entries(&roots[0]));
-    // Where a hierarchy is not mounted, crun leaves files of its own making.
-    roots.retain(|root| root.join("cgroup.procs").exists());
-    roots
-}
-
-fn cgroups(footprint: &Footprint) -> Vec<PathBuf> {
-    // The parent, named after the namespace, is the OCI runtime's, and it never removes it.
-    let parents = cgroup_roots()
-        .into_iter()
-        .map(|root| root.join(&footprint.namespace));
-    parents
-        .flat_map(|parent| entries(&parent))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-fn remove_cgroups(dir: &Path) {
-    for child in entries(dir).iter().filter(|path| path.is_dir()) {
-        remove_cgroups(child);
-    }
-    drop(fs::remove_dir(dir));
-}
-
-/// Where the shims of a node listen: containerd's pkg/shim/util_unix.go, SocketAddress.
 fn sockets(footprint: &Footprint) -> Vec<PathBuf> {
-    let path = |grouping: &String| {
-        let name = footprint.address.join(&footprint.namespace).join(grouping);
-        let digest = Sha256::digest(name.to_str().unwrap());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Path::new("/run/containerd/s").join(hex)
-    };
-    footprint.groupings.iter().map(path).collect()
+    let groups = footprint.groupings.iter();
+    groups
+        .map(|group| shim_socket(&footprint.address, &footprint.namespace, group))
+        .collect()
 }
 
 /// The fifos of inits. Those of a detached exec are left by `ctr` itself: it deletes an exec without loading its streams.

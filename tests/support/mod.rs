@@ -12,6 +12,7 @@ pub mod ctr;
 pub mod image;
 pub mod leaks;
 pub mod node;
+pub mod places;
 pub mod poll;
 pub mod program;
 pub mod rootfs;

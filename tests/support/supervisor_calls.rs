@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use outlive::api::cri;
+use serde_json::Value;
 
 use super::poll;
 use super::supervisor::{IMAGE, Supervisor};
@@ -162,5 +163,63 @@ impl Supervisor {
             );
             self.expect(removed);
         }
+    }
+}
+
+/// Stops a container; it may end by itself for so many seconds.
+pub fn stop(supervisor: &Supervisor, id: &str, seconds: i64) -> Result<(), tonic::Status> {
+    let (mut runtime, _) = supervisor.client();
+    let request = cri::StopContainerRequest {
+        container_id: id.to_owned(),
+        timeout: seconds,
+    };
+    supervisor.wait(runtime.stop_container(request)).map(drop)
+}
+
+/// Removes a container.
+pub fn remove(supervisor: &Supervisor, id: &str) -> Result<(), tonic::Status> {
+    let (mut runtime, _) = supervisor.client();
+    let request = cri::RemoveContainerRequest {
+        container_id: id.to_owned(),
+    };
+    supervisor.wait(runtime.remove_container(request)).map(drop)
+}
+
+/// All containers.
+pub fn listed(supervisor: &Supervisor) -> Vec<cri::Container> {
+    let (mut runtime, _) = supervisor.client();
+    let answer = supervisor.wait(runtime.list_containers(cri::ListContainersRequest::default()));
+    supervisor.expect(answer).containers
+}
+
+/// What a container uses.
+pub fn stats(supervisor: &Supervisor, id: &str) -> cri::ContainerStats {
+    let (mut runtime, _) = supervisor.client();
+    let request = cri::ContainerStatsRequest {
+        container_id: id.to_owned(),
+    };
+    let answer = supervisor.wait(runtime.container_stats(request));
+    supervisor.expect(answer).stats.unwrap()
+}
+
+/// The pid that `outlive inspect` shows of a container.
+pub fn pid(supervisor: &Supervisor, id: &str) -> u64 {
+    shown_pid(supervisor, id).expect("inspect shows a pid")
+}
+
+/// The same, where there is one.
+pub fn shown_pid(supervisor: &Supervisor, id: &str) -> Option<u64> {
+    let json: Value = serde_json::from_str(&supervisor.ok(&["inspect", id])).unwrap();
+    find(&json, "pid").and_then(Value::as_u64)
+}
+
+/// The first value of that key, however deep.
+pub fn find<'a>(json: &'a Value, key: &str) -> Option<&'a Value> {
+    match json {
+        Value::Object(map) => map
+            .get(key)
+            .or_else(|| map.values().find_map(|value| find(value, key))),
+        Value::Array(items) => items.iter().find_map(|value| find(value, key)),
+        _ => None,
     }
 }

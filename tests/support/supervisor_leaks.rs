@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest as _, Sha256};
-
+use super::places::{cgroups_below, entries, remove_cgroups, shim_socket};
 use super::poll;
 
 /// The marks by which the traces of one supervisor are told from those of all others.
@@ -54,7 +53,8 @@ pub fn find(footprint: &Footprint) -> Vec<String> {
         );
     };
     name("mount", mounts(footprint));
-    name("cgroup", cgroups(footprint));
+    // The parent itself is configured, and stays.
+    name("cgroup", cgroups_below(&footprint.cgroup));
     name("socket", sockets(footprint));
     name("OCI runtime state", oci_states(footprint));
     for dir in [
@@ -91,9 +91,7 @@ pub fn remove_runtime_state(footprint: &Footprint) {
     for state in oci_states(footprint) {
         drop(fs::remove_dir_all(state));
     }
-    for root in cgroup_roots() {
-        remove_cgroups(&root.join(&footprint.cgroup));
-    }
+    remove_cgroups(&footprint.cgroup);
     for socket in sockets(footprint) {
         drop(fs::remove_file(socket));
     }
@@ -150,12 +148,6 @@ pub fn zombies(footprint: &Footprint) -> Vec<String> {
         .collect()
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir)
-        .map(|found| found.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default()
-}
-
 fn mounts(footprint: &Footprint) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
@@ -172,40 +164,8 @@ fn oci_states(footprint: &Footprint) -> Vec<PathBuf> {
     states.filter(|path| path.exists()).collect()
 }
 
-fn cgroup_roots() -> Vec<PathBuf> {
-    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
-    roots.extend(entries(&roots[0]));
-    // Where a hierarchy is not mounted, crun leaves files of its own making.
-    roots.retain(|root| root.join("cgroup.procs").exists());
-    roots
-}
-
-/// What is below the cgroup parent; the parent itself is configured, and stays.
-fn cgroups(footprint: &Footprint) -> Vec<PathBuf> {
-    let parents = cgroup_roots()
-        .into_iter()
-        .map(|root| root.join(&footprint.cgroup));
-    parents
-        .flat_map(|parent| entries(&parent))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-fn remove_cgroups(dir: &Path) {
-    for child in entries(dir).iter().filter(|path| path.is_dir()) {
-        remove_cgroups(child);
-    }
-    drop(fs::remove_dir(dir));
-}
-
-/// Where its shims listen: containerd's pkg/shim/util_unix.go, SocketAddress.
 fn sockets(footprint: &Footprint) -> Vec<PathBuf> {
-    let path = |id: &String| {
-        let name = footprint.socket.join("outlive").join(id);
-        let digest = Sha256::digest(name.to_str().unwrap());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Path::new("/run/containerd/s").join(hex)
-    };
+    let path = |id: &String| shim_socket(&footprint.socket, "outlive", id);
     let paths = footprint.ids.iter().map(path);
     paths.filter(|path| path.exists()).collect()
 }

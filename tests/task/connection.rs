@@ -267,7 +267,7 @@ fn another_user_gets_no_answer() {
     let program = lab.dir.join("client");
     program::write(
         &program,
-        &std::fs::read(std::env::current_exe().unwrap()).unwrap(),
+        std::fs::read(std::env::current_exe().unwrap()).unwrap(),
     );
     let run = |uid: u32| {
         let mut command = Command::new(&program);

@@ -15,16 +15,19 @@ const BINARY_LIMIT: u64 = 3_000_000;
 /// What the heap keeps between what lives long, after a hundred processes have come and gone.
 const GROWTH_LIMIT: u64 = 80;
 
-fn rollup(pid: u32, field: &str) -> u64 {
-    // A page of a file that is still to be written back counts as dirty for whoever has it mapped; the binary may be new.
-    nix::unistd::sync();
+/// A line of a process's smaps_rollup (proc_pid_smaps(5)), in kB.
+pub fn rollup(pid: u32, field: &str) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = rollup.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+    let figure = line.split_ascii_whitespace().nth(1);
+    figure.unwrap().parse().unwrap()
+}
+
+/// The same, when no page of a file is still to be written back: such a one counts as dirty for whoever has it mapped, and
+/// the shim's program may be new.
+pub fn written_rollup(pid: u32, field: &str) -> u64 {
+    nix::unistd::sync();
+    rollup(pid, field)
 }
 
 /// How long a shim that does nothing is left alone before it is measured: it gives memory back after half a second.
@@ -36,7 +39,7 @@ fn settled(pid: u32, field: &str, limit: u64) -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
             .unwrap()
             .count();
-        let figure = rollup(pid, field);
+        let figure = written_rollup(pid, field);
         match (threads, figure <= limit) {
             (1, true) => Ok(()),
             _ => Err(format!(
@@ -45,7 +48,7 @@ fn settled(pid: u32, field: &str, limit: u64) -> u64 {
         }
     });
     std::thread::sleep(REST);
-    rollup(pid, field)
+    written_rollup(pid, field)
 }
 
 #[test]
@@ -73,7 +76,7 @@ fn a_resting_shim_is_one_thread_and_some_pages() {
         u64::MAX
     };
     let idle = settled(pid, "Private_Dirty:", limit);
-    let (pss, rss) = (rollup(pid, "Pss:"), rollup(pid, "Rss:"));
+    let (pss, rss) = (written_rollup(pid, "Pss:"), written_rollup(pid, "Rss:"));
     for number in 0..100 {
         let exec = c.exec_run(&format!("e{number}"), "exit 0");
         exec.wait().unwrap();

@@ -1,5 +1,6 @@
 //! Logs that the shim writes by itself: asked for by URI, renamed, reopened by a call and by a signal.
 
+use crate::footprint::written_rollup;
 use crate::rpc::*;
 use crate::shim::*;
 use containerd_shim_protos::api::{Empty, StateRequest};
@@ -142,18 +143,7 @@ fn a_parameter_that_no_log_has_is_refused_by_name() {
 
 /// The process's own pages in kB.
 fn own_pages(pid: u32) -> u64 {
-    // A page of a file that is still to be written back counts as dirty for whoever has it mapped.
-    nix::unistd::sync();
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find(|line| line.starts_with("Private_Dirty:"));
-    line.unwrap()
-        .split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+    written_rollup(pid, "Private_Dirty:")
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! `OUTLIVE_VOLUME_MIB` says how much of it; `make test-long` takes a gibibyte.
 
 use crate::fifo::make;
+use crate::footprint::rollup;
 use crate::program;
 use crate::rpc::*;
 use crate::shim::*;
@@ -131,19 +132,6 @@ fn cpu_seconds(pid: u32) -> f64 {
             .map_or(100.0, |ticks| f64::from(i32::try_from(ticks).unwrap()))
 }
 
-fn private_dirty(pid: u32) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find(|line| line.starts_with("Private_Dirty:"));
-    line.unwrap()
-        .split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
 /// Runs the container to its end, with an eye on its shim, and prints what that cost.
 fn stream(sink: &str, flood: &Flood, c: &Container) {
     c.create().unwrap();
@@ -153,7 +141,7 @@ fn stream(sink: &str, flood: &Flood, c: &Container) {
     let (began, cpu_before, mut peak) = (Instant::now(), cpu_seconds(pid), 0);
     c.start().unwrap();
     loop {
-        peak = peak.max(private_dirty(pid));
+        peak = peak.max(rollup(pid, "Private_Dirty:"));
         let state = c.state().unwrap();
         if state.status.enum_value() == Ok(Status::STOPPED) {
             assert_eq!(state.exit_status, 0, "the container could not write");
