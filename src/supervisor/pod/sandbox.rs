@@ -301,8 +301,7 @@ pub async fn remove(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), 
         let id = pod.id().clone();
         teardown::remove_record(&supervisor, &id, pod.meta()).await?;
         supervisor.store.remove_pod(&id);
-        let kind = cri::ContainerEventType::ContainerDeletedEvent;
-        supervisor.events.publish(&supervisor.store, &id, kind);
+        supervisor.events.pod_deleted(&supervisor.store, &pod);
         Ok(())
     });
     let removed = removed.await;

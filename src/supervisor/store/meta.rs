@@ -31,7 +31,8 @@ pub struct ContainerMeta {
     pub id: ContainerId,
     /// Its pod.
     pub pod: ContainerId,
-    /// The CRI request's configuration.
+    /// The CRI request's configuration. `image.user_specified_image` has a name of the image also where the request has
+    /// only its id.
     pub config: cri::ContainerConfig,
     /// The runtime handler; never empty.
     pub runtime: String,

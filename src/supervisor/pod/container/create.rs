@@ -36,7 +36,7 @@ pub async fn create(
     supervisor: &Arc<Supervisor>,
     request: cri::CreateContainerRequest,
 ) -> Result<ContainerId, Error> {
-    let config = request
+    let mut config = request
         .config
         .ok_or_else(|| Error::invalid("config", "is missing"))?;
     let pod = supervisor.store.pod(&request.pod_sandbox_id)?;
@@ -47,6 +47,7 @@ pub async fn create(
     let name = supervisor.store.names().take(Kind::Container, &name, &id)?;
     crash::point("create.named");
     let image = find_image(supervisor, &config).await?;
+    name_image(&mut config, &image);
     let runtime = supervisor
         .config
         .runtime(&pod_meta.runtime)
@@ -132,6 +133,20 @@ async fn find_image(
     let (images, name) = (supervisor.images.clone(), name.to_owned());
     let found = tokio::task::spawn_blocking(move || images.get(&name)).await;
     Ok(found.map_err(interrupted)??)
+}
+
+/// Where the request names the image by its id only, adds one of the image's names for ContainerStatus to show. The
+/// image may lose that name, or be removed, before the container is.
+fn name_image(config: &mut cri::ContainerConfig, image: &Image) {
+    let Some(asked) = &mut config.image else {
+        return;
+    };
+    let digits = |id: &str| id.strip_prefix("sha256:").unwrap_or(id).to_owned();
+    let by_id = digits(&image.id).starts_with(&digits(&asked.image));
+    if asked.user_specified_image.is_empty() && by_id {
+        let name = image.tags.first().or(image.digests.first());
+        asked.user_specified_image = name.cloned().unwrap_or_default();
+    }
 }
 
 fn interrupted(error: tokio::task::JoinError) -> StoreError {
