@@ -174,6 +174,7 @@ pub fn pod_network() -> Vec<Vec<u8>> {
         netns: "/run/outlive/pods/pod-1/net".into(),
         arguments: "IgnoreUnknown=1;K8S_POD_NAME=pod".to_owned(),
         capabilities: [("portMappings".to_owned(), ports)].into_iter().collect(),
+        deleting_since: None,
         networks: vec![
             network("lo", List::loopback(), None),
             network("eth0", List::loopback(), Some(answer)),

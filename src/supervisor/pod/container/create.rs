@@ -16,7 +16,7 @@ use crate::images::Image;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
-use crate::supervisor::pod::sandbox;
+use crate::supervisor::pod::{check, sandbox};
 use crate::supervisor::spec;
 use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
@@ -41,7 +41,7 @@ pub async fn create(
         .ok_or_else(|| Error::invalid("config", "is missing"))?;
     let pod = supervisor.store.pod(&request.pod_sandbox_id)?;
     let pod_meta = ready(&pod)?;
-    check_metadata(&config)?;
+    check::container(&config)?;
     let id = store::blocking("draw", "/dev/urandom".into(), store::new_id).await?;
     let name = ContainerMeta::name(&config, &pod_meta.config);
     let name = supervisor.store.names().take(Kind::Container, &name, &id)?;
@@ -109,16 +109,6 @@ fn ready(pod: &Pod) -> Result<&PodMeta, Error> {
             state: "not ready".to_owned(),
             needed: "containers are created in a ready pod only",
         }),
-    }
-}
-
-fn check_metadata(config: &cri::ContainerConfig) -> Result<(), Error> {
-    match &config.metadata {
-        None => Err(Error::invalid("config.metadata", "is missing")),
-        Some(metadata) if metadata.name.is_empty() => {
-            Err(Error::invalid("config.metadata.name", "is empty"))
-        }
-        Some(_) => Ok(()),
     }
 }
 
