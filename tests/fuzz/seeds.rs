@@ -113,6 +113,7 @@ pub fn container_config() -> Vec<Vec<u8>> {
         image_id: "sha256:0".to_owned(),
         layers: layers.iter().map(|&layer| layer.to_owned()).collect(),
         log_path: log_path.map(Into::into),
+        user: None,
         stop_signal: Signal::TERM,
         created_at: at(1),
     };

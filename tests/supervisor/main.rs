@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod events;
+mod features;
 mod foreign;
 mod life;
 mod load;

@@ -61,6 +61,10 @@ pub fn container_status(container: &Container) -> cri::ContainerStatus {
         answer.labels.clone_from(&config.labels);
         answer.annotations.clone_from(&config.annotations);
         answer.mounts.clone_from(&config.mounts);
+        answer.user = meta
+            .user
+            .clone()
+            .map(|linux| cri::ContainerUser { linux: Some(linux) });
         let log_path = meta.log_path.as_ref();
         answer.log_path = log_path.map_or_else(String::new, |path| path.display().to_string());
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::api::cri;
 use crate::bundle::{Read, endpoint};
 use crate::supervisor::context::Supervisor;
+use crate::supervisor::features;
 use crate::supervisor::network::{self, Plugins, given_up};
 use crate::supervisor::store::{self, Container, Phase, Pod, PodState, Recovery};
 use crate::types::error::chain;
@@ -41,9 +42,16 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
     let network = network.map(|message| ("NetworkPluginNotReady", message));
     // The first is the default, which has the empty name too.
     let first = supervisor.config.runtimes.first();
-    let names = first.map(|_| "").into_iter();
+    let handlers = first.map(|runtime| ("", runtime)).into_iter();
     let all = supervisor.config.runtimes.iter();
-    let names = names.chain(all.map(|runtime| &*runtime.name));
+    let handlers = handlers.chain(all.map(|runtime| (&*runtime.name, runtime)));
+    let mut runtime_handlers = Vec::new();
+    for (name, runtime) in handlers {
+        runtime_handlers.push(cri::RuntimeHandler {
+            name: name.to_owned(),
+            features: Some(features::of_handler(supervisor, runtime).await),
+        });
+    }
     cri::StatusResponse {
         status: Some(cri::RuntimeStatus {
             conditions: vec![
@@ -55,13 +63,8 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
             true => info(&about(supervisor, networks_left(supervisor).await)),
             false => HashMap::new(),
         },
-        runtime_handlers: names
-            .map(|name| cri::RuntimeHandler {
-                name: name.to_owned(),
-                features: Some(cri::RuntimeHandlerFeatures::default()),
-            })
-            .collect(),
-        features: Some(cri::RuntimeFeatures::default()),
+        runtime_handlers,
+        features: Some(features::of_runtime()),
     }
 }
 

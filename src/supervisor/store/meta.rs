@@ -42,6 +42,8 @@ pub struct ContainerMeta {
     pub layers: Vec<String>,
     /// Where its log is written; `None` for nowhere.
     pub log_path: Option<PathBuf>,
+    /// The user of its first process, as its specification has it; `None` where a version before this field wrote it.
+    pub user: Option<cri::LinuxContainerUser>,
     /// What stops it.
     pub stop_signal: Signal,
     /// When it was created.
@@ -72,6 +74,8 @@ struct ContainerFile {
     image_id: String,
     layers: Vec<String>,
     log_path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<cri::LinuxContainerUser>,
     stop_signal: u8,
     created_at: u64,
 }
@@ -109,6 +113,7 @@ impl ContainerMeta {
             image_id: self.image_id.clone(),
             layers: self.layers.clone(),
             log_path: self.log_path.clone(),
+            user: self.user.clone(),
             stop_signal: self.stop_signal.get(),
             created_at: self.created_at.unix_nanos(),
         };
@@ -135,6 +140,7 @@ impl ContainerMeta {
             image_id: file.image_id,
             layers: file.layers,
             log_path: file.log_path,
+            user: file.user,
             stop_signal: Signal::new(file.stop_signal.into())
                 .ok_or_else(|| malformed("stop_signal"))?,
             created_at: Timestamp::from_unix_nanos(file.created_at),

@@ -11,13 +11,16 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oci_spec::runtime::Spec;
+
 use crate::api::cri;
 use crate::images::Image;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
+use crate::supervisor::features;
 use crate::supervisor::pod::{check, sandbox};
-use crate::supervisor::spec;
+use crate::supervisor::spec::{self, Support};
 use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
     Saved, StoreError,
@@ -52,19 +55,30 @@ pub async fn create(
         .config
         .runtime(&pod_meta.runtime)
         .ok_or_else(|| Error::invalid("runtime_handler", "is not configured any more"))?;
-    let meta = ContainerMeta {
+    let mut meta = ContainerMeta {
         id: id.clone(),
         pod: pod.id().clone(),
         runtime: runtime.name.clone(),
         image_id: image.id.clone(),
         layers: image.layers.clone(),
         log_path: log_path(&config, &pod_meta.config)?,
+        user: None,
         stop_signal: spec::stop_signal(&image.config)?,
         created_at: Timestamp::now(),
         config,
     };
     let target = check_target(supervisor, &meta)?;
-    let spec = spec(supervisor, &pod, &meta, image, target).await?;
+    let recursive_read_only = match needs_recursive_read_only(&meta.config) {
+        true => features::recursive_read_only(supervisor, runtime).await,
+        false => Support::Absent,
+    };
+    let needs = Needs {
+        image,
+        target,
+        recursive_read_only,
+    };
+    let (spec, user) = spec(supervisor, &pod, &meta, needs).await?;
+    meta.user = Some(user);
     crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
         status: ContainerStatus::Created {
@@ -147,21 +161,33 @@ fn interrupted(error: tokio::task::JoinError) -> StoreError {
     }
 }
 
-/// The OCI spec as JSON. The volumes that it names are made in the directory that is on its way to be the container's.
+/// Only a mount that asks for it makes it worth asking the shim.
+fn needs_recursive_read_only(config: &cri::ContainerConfig) -> bool {
+    config.mounts.iter().any(|mount| mount.recursive_read_only)
+}
+
+/// What a specification needs besides the request.
+struct Needs {
+    image: Arc<Image>,
+    target: Option<Pid>,
+    recursive_read_only: Support,
+}
+
+/// The OCI spec as JSON, and the user in it. The volumes that it names are made in the directory that is on its way to
+/// be the container's.
 async fn spec(
     supervisor: &Arc<Supervisor>,
     pod: &Arc<Pod>,
     meta: &ContainerMeta,
-    image: Arc<Image>,
-    target: Option<Pid>,
-) -> Result<Vec<u8>, Error> {
+    needs: Needs,
+) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
-    let made = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, Error> {
+    let made = tokio::task::spawn_blocking(move || {
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
         let dir = supervisor.store.layout().container(&meta.id);
-        let made = write_spec(&supervisor, asked, &meta, &image, target, &dir);
+        let made = write_spec(&supervisor, asked, &meta, &needs, &dir);
         if made.is_err() {
             // The first error is the one to tell; what cannot be removed stays for recovery.
             drop(std::fs::remove_dir_all(on_its_way(&dir, &meta.id)));
@@ -175,10 +201,9 @@ fn write_spec(
     supervisor: &Supervisor,
     pod: &PodMeta,
     meta: &ContainerMeta,
-    image: &Image,
-    target: Option<Pid>,
+    needs: &Needs,
     dir: &Path,
-) -> Result<Vec<u8>, Error> {
+) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
     let layout = supervisor.store.layout();
     let layers: Vec<PathBuf> = meta
         .layers
@@ -187,7 +212,7 @@ fn write_spec(
         .collect();
     let new = on_its_way(dir, &meta.id);
     let at = new.join("volumes");
-    let mut volumes = spec::prepare_volumes(&image.config, &meta.config, &layers, &at)?;
+    let mut volumes = spec::prepare_volumes(&needs.image.config, &meta.config, &layers, &at)?;
     for volume in &mut volumes {
         // Where it is when the container is there.
         if let Ok(inside) = volume.host_path.strip_prefix(&new) {
@@ -198,18 +223,35 @@ fn write_spec(
         id: &meta.id,
         config: &meta.config,
         pod: &pod.config,
-        image: &image.config,
+        image: &needs.image.config,
         layers: &layers,
         namespaces: &joins::namespaces(layout, pod)?,
-        target,
+        target: needs.target,
         files: &joins::files(layout, pod)?,
         mounts: &spec::prepare_mounts(&meta.config)?,
         volumes: &volumes,
         cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, pod),
         seccomp_root: &supervisor.config.seccomp_profile_root,
         host: &supervisor.host,
+        recursive_read_only: needs.recursive_read_only,
     })?;
-    serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))
+    let json = serde_json::to_vec(&spec);
+    let json = json.map_err(|error| Error::invalid("config", error.to_string()))?;
+    Ok((json, user(&spec)))
+}
+
+/// The user of the first process, as ContainerStatus shows it.
+fn user(spec: &Spec) -> cri::LinuxContainerUser {
+    let process = spec.process().as_ref();
+    process.map_or_else(Default::default, |process| {
+        let user = process.user();
+        let further = user.additional_gids().iter().flatten();
+        cri::LinuxContainerUser {
+            uid: user.uid().into(),
+            gid: user.gid().into(),
+            supplemental_groups: further.map(|gid| (*gid).into()).collect(),
+        }
+    })
 }
 
 /// What becomes `dir` in one step.
