@@ -13,6 +13,7 @@ mod foreign;
 mod life;
 mod load;
 mod logs;
+mod newer_client;
 mod pods;
 mod restart;
 mod surface;
