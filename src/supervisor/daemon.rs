@@ -27,6 +27,7 @@ use tonic::transport::Server;
 use self::claim::ClaimError;
 use super::context::Supervisor;
 use super::cri::Service;
+use super::cri::authority::Connection;
 use super::cri::checked::{Checked, Protocol};
 use super::cri::control::ControlServer;
 use super::notify::Notify;
@@ -264,14 +265,11 @@ async fn serve_cri(
 }
 
 /// Accepts for ever. The server would end at the first error of accept(2), such as too many open files.
-async fn accept(
-    listener: tokio::net::UnixListener,
-    queue: mpsc::Sender<io::Result<tokio::net::UnixStream>>,
-) {
+async fn accept(listener: tokio::net::UnixListener, queue: mpsc::Sender<io::Result<Connection>>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if queue.send(Ok(stream)).await.is_err() {
+                if queue.send(Ok(stream.into())).await.is_err() {
                     return;
                 }
             }

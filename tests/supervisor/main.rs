@@ -7,6 +7,7 @@
 mod support;
 
 mod bad_input;
+mod clients;
 mod events;
 mod features;
 mod foreign;

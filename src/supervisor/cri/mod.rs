@@ -6,6 +6,7 @@
 //!            its own task, which goes on when the caller hangs up -> answer, or DeadlineExceeded
 //! ```
 
+pub mod authority;
 pub mod checked;
 pub mod control;
 pub mod convert;
