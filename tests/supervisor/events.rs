@@ -26,10 +26,8 @@ fn next(
     loop {
         let next = async { tokio::time::timeout(poll::DEADLINE, stream.next()).await };
         let next = supervisor.wait(next);
-        let event = next
-            .unwrap_or_else(|_| panic!("no {kind:?} of {id}"))
-            .unwrap()
-            .unwrap();
+        let next = next.map_err(|_| format!("no {kind:?} of {id}"));
+        let event = next.unwrap().unwrap().unwrap();
         if event.container_id == id && event.container_event_type() == kind {
             return event;
         }

@@ -236,6 +236,7 @@ mod tests {
     }
 
     type Change = fn(&mut cri::PodSandboxConfig);
+    type ContainerChange = fn(&mut cri::ContainerConfig);
 
     fn port(config: &mut cri::PodSandboxConfig) -> &mut cri::PortMapping {
         &mut config.port_mappings[0]
@@ -353,7 +354,7 @@ mod tests {
             ..Default::default()
         };
         container(&good).unwrap();
-        let cases: &[(&str, fn(&mut cri::ContainerConfig))] = &[
+        let cases: &[(&str, ContainerChange)] = &[
             ("config.metadata", |one| one.metadata = None),
             ("config.metadata.name", |one| {
                 one.metadata.as_mut().unwrap().name = "a\r".into();
