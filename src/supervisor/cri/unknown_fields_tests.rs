@@ -168,6 +168,15 @@ fn a_malformed_or_huge_request_ends_the_search() {
     assert_eq!(found("Version", &many).len(), MAX_FOUND);
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_bytes_come_to_an_end(bytes: Vec<u8>) {
+        for message in [bytes.clone(), probe(&[2, 7, 9], LENGTH, &bytes), [request().encode_to_vec(), bytes].concat()] {
+            proptest::prop_assert!(found("CreateContainer", &message).len() <= MAX_FOUND);
+        }
+    }
+}
+
 #[test]
 fn every_method_is_looked_at() {
     let sources = [include_str!("runtime.rs"), include_str!("image.rs")].concat();

@@ -120,7 +120,7 @@ const TRY_AGAIN: u64 = 11;
 
 impl NetworkError {
     /// Whether a plugin that answers so is expected to answer so again: it is missing, or refuses. One that asks to try
-    /// again, takes too long or cannot be run may work the next time.
+    /// again, takes too long, cannot be run or fails without an error of CNI's form may work the next time.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -128,11 +128,12 @@ impl NetworkError {
             Self::NotConfigured { .. }
             | Self::NoPlugin { .. }
             | Self::NoPortMappings { .. }
-            | Self::NoAddress { .. }
-            | Self::Malformed { .. } => true,
-            Self::File { .. } | Self::Run { .. } | Self::Deadline { .. } | Self::Panicked(_) => {
-                false
-            }
+            | Self::NoAddress { .. } => true,
+            Self::File { .. }
+            | Self::Run { .. }
+            | Self::Malformed { .. }
+            | Self::Deadline { .. }
+            | Self::Panicked(_) => false,
         }
     }
 

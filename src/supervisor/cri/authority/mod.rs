@@ -11,7 +11,7 @@
 //!                        any other: passed as it comes
 //! ```
 //!
-//! What is not HTTP/2, or has a header block of more than [`MAX_HELD`], is passed as it is from there on.
+//! What is not HTTP/2, or has a header block of more than 64 KiB, is passed as it is from there on.
 
 mod hpack;
 
@@ -353,6 +353,28 @@ mod tests {
             let (one, two) = sent.split_at(at);
             let pieces = [one.to_vec(), two.to_vec()].into_iter();
             assert!(passed(pieces) == expected, "cut at {at}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_keep_their_number_and_the_pieces_do_not_matter(
+            bytes: Vec<u8>,
+            begins_as_http_2: bool,
+            is_block: bool,
+            size in 1..50_usize,
+        ) {
+            let bytes = match is_block {
+                true => frame(HEADERS, END_HEADERS, &bytes),
+                false => bytes,
+            };
+            let sent = match begins_as_http_2 {
+                true => [PREFACE, &bytes].concat(),
+                false => bytes,
+            };
+            let whole = passed(std::iter::once(sent.clone()));
+            proptest::prop_assert_eq!(whole.len(), sent.len());
+            proptest::prop_assert_eq!(passed(sent.chunks(size).map(<[u8]>::to_vec)), whole);
         }
     }
 
