@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
@@ -26,9 +27,19 @@ use crate::types::error::chain;
 /// The mount option of a recursive read-only mount (mount_setattr(2), AT_RECURSIVE).
 const RECURSIVE_READ_ONLY: &str = "rro";
 
-/// What the shims answered, by the name of the handler. A shim is asked once.
+/// How long after a shim did not answer it is asked again. kubelet asks for Status every few seconds.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What the shims answered, by the name of the handler. A shim that has answered is not asked again.
 #[derive(Debug, Default)]
-pub struct Features(Mutex<HashMap<String, MountOptions>>);
+pub struct Features(Mutex<HashMap<String, Known>>);
+
+#[derive(Debug)]
+enum Known {
+    Answered(MountOptions),
+    /// It could not be run, or took too long.
+    Silent(Instant),
+}
 
 /// The mount options that a handler's OCI runtime knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,20 +77,25 @@ async fn mount_options(supervisor: &Supervisor, runtime: &Runtime) -> MountOptio
         let answers = supervisor.features.0.lock();
         answers.unwrap_or_else(PoisonError::into_inner)
     };
-    if let Some(options) = known().get(&runtime.name) {
-        return options.clone();
+    match known().get(&runtime.name) {
+        Some(Known::Answered(options)) => return options.clone(),
+        Some(Known::Silent(since)) if since.elapsed() < ASK_AGAIN => {
+            return MountOptions::default();
+        }
+        Some(Known::Silent(_)) | None => {}
     }
-    match launch::info(runtime).await {
+    let (options, answer) = match launch::info(runtime).await {
         Ok(answer) => {
             let options = MountOptions::of(&answer.unwrap_or_default());
-            known().insert(runtime.name.clone(), options.clone());
-            options
+            (options.clone(), Known::Answered(options))
         }
         Err(error) => {
-            log::warn!(runtime = &*runtime.name, error:% = chain(&error); "the shim was asked what it can do and did not answer; it is asked again");
-            MountOptions::default()
+            log::warn!(runtime = &*runtime.name, error:% = chain(&error); "the shim does not say what it can do; it is asked again in a minute");
+            (MountOptions::default(), Known::Silent(Instant::now()))
         }
-    }
+    };
+    known().insert(runtime.name.clone(), answer);
+    options
 }
 
 /// Whether containers of `runtime` can have recursive read-only mounts.

@@ -18,7 +18,7 @@ use tonic::server::NamedService;
 use tower::Service as HttpService;
 
 use super::refuse;
-use super::unknown_fields::{FieldPath, KnownFields, Method, method, refusal};
+use super::unknown_fields::{FieldPath, KnownFields, Method, PROTOCOL, method, refusal};
 use crate::supervisor::error::Error;
 
 /// Before a message: the byte and the length.
@@ -54,8 +54,8 @@ impl Protocol {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.len() < MAX_TOLD && told.insert((method.name, path.clone())) {
                 let numbers: Vec<_> = path.iter().map(u32::to_string).collect();
-                log::warn!(call = method.name, field = &*numbers.join(".");
-                    "a request has a field that is newer than this version's protocol (CRI 0.32): it has no effect");
+                log::warn!(call = method.name, field = &*numbers.join("."), protocol = PROTOCOL;
+                    "a request has a field that is newer than this version's protocol: it has no effect");
             }
         }
         Ok(())

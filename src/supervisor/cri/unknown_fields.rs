@@ -20,6 +20,8 @@ use prost::Message;
 
 use crate::api::cri;
 
+/// The protocol that the crate k8s-cri has.
+pub const PROTOCOL: &str = "CRI 0.32";
 /// After so many unknown fields of one request the others are not looked for.
 const MAX_FOUND: usize = 16;
 
@@ -236,7 +238,7 @@ pub fn refusal(method: &Method, path: &[u32]) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{field}, which is newer than the protocol of this version (CRI 0.32)"
+        "{field}, which is newer than the protocol of this version ({PROTOCOL})"
     ))
 }
 

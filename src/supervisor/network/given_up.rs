@@ -11,8 +11,8 @@
 //! | a later one, anything else | error | error |
 //! | one more than [`PATIENCE`] after the first | given up | given up |
 //!
-//! What is given up are addresses, rules and devices on the host that only the plugin knows. The interfaces in the pod go
-//! with its namespace.
+//! What may be left are addresses, firewall rules and devices on the host, which only the plugin knows. The interfaces in
+//! the pod go with its namespace.
 //!
 //! ```text
 //! {"version":1,"pod":"ID","given_up_at":NS,"error":"..","network":{as network.json} or null}

@@ -31,6 +31,8 @@ use crate::types::ContainerId;
 
 /// `start` forks and answers. Ours takes some ten milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// `-info` asks the OCI runtime for its features, which takes some ten milliseconds.
+const INFO_LIMIT: Duration = Duration::from_secs(5);
 /// `delete` kills, asks the OCI runtime to delete, and unmounts.
 const DELETE_LIMIT: Duration = Duration::from_secs(30);
 /// How long what a program printed may take to arrive after its end; longer means that a child of it has the pipe.
@@ -120,7 +122,7 @@ pub async fn info(runtime: &Runtime) -> Result<Option<Vec<u8>>, ShimError> {
         command.env_remove(name);
     }
     let options = options(runtime).write_to_bytes().unwrap_or_default();
-    let output = run(command, options, START_LIMIT).await.map_err(failed)?;
+    let output = run(command, options, INFO_LIMIT).await.map_err(failed)?;
     Ok(output.status.success().then_some(output.stdout))
 }
 
