@@ -1,8 +1,8 @@
 //! When a network that cannot be deleted is given up, and `ROOT/networks-left/ID.json`, which says what may be left.
 //!
-//! A plugin that is gone or refuses DEL must not keep its pod for ever: containerd and CRI-O answer StopPodSandbox with an
-//! error then, kubelet never gets to RemovePodSandbox, and the pod stays Terminating. Here the first attempts fail alike,
-//! since most plugins come back (a daemon that is being upgraded, a lock):
+//! A plugin that is gone or refuses DEL must not keep its pod for ever: containerd answers StopPodSandbox with an error then
+//! (`internal/cri/server/sandbox_stop.go`), kubelet never gets to RemovePodSandbox, and the pod stays Terminating. Here the
+//! first attempts fail alike, since most plugins come back (a daemon that is being upgraded, a lock):
 //!
 //! | DEL failed, and it was | StopPodSandbox | RemovePodSandbox |
 //! |---|---|---|
