@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::args::{Format, Global, PsArgs, State};
+use super::args::{Filter, Format, Global, PsArgs, State};
 use super::client::{Client, is_gone};
 use super::error::Error;
 use super::json::container_state;
 use super::output;
 use super::resolve::{self, Named as _};
-use super::table::{Table, short};
+use super::table::{Ids, Table};
 use super::time::{self, ago, between, from_cri, human};
 use crate::api::cri;
 use crate::types::Timestamp;
@@ -54,7 +54,11 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         Some(word) => resolve::one(pods.clone(), word, resolve::POD)?.id,
         None => String::new(),
     };
-    let state = match (args.state, args.all) {
+    let of_filter = args.filter.iter().find_map(|filter| match filter {
+        Filter::Status(state) => Some(*state),
+        Filter::Label(..) | Filter::Id(_) | Filter::Name(_) => None,
+    });
+    let state = match (args.state.or(of_filter), args.all) {
         (Some(state), _) => Some(state),
         (None, true) => None,
         (None, false) => Some(State::Running),
@@ -68,6 +72,7 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         ..Default::default()
     };
     let mut containers = client.containers(Some(filter)).await?;
+    containers.retain(|container| args.filter.iter().all(|filter| matches(filter, container)));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
     if args.quiet {
         return output::ids(containers.iter().map(|container| container.id.as_str()));
@@ -86,17 +91,27 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
-    show(global.output, &rows)
+    show(global.output, Ids::from(args.no_trunc), &rows)
 }
 
-fn show(format: Format, rows: &[Row]) -> Result<(), Error> {
+/// Whether a container is as `--filter` has it. Those of several states are none.
+fn matches(filter: &Filter, container: &cri::Container) -> bool {
+    match filter {
+        Filter::Status(state) => container.state() == cri_state(*state),
+        Filter::Label(key, value) => container.labels.get(key) == Some(value),
+        Filter::Id(start) => container.id.starts_with(start),
+        Filter::Name(part) => container.name().contains(part),
+    }
+}
+
+fn show(format: Format, length: Ids, rows: &[Row]) -> Result<(), Error> {
     output::rows(format, rows, |rows| {
         let now = Timestamp::now();
         let mut table = Table::new(&["ID", "NAME", "POD", "IMAGE", "STATUS", "CREATED"]);
         for row in rows {
             let created = row.times.created.map(|at| ago(at, now));
             table.row([
-                short(&row.id).to_owned(),
+                length.show(&row.id),
                 row.name.clone(),
                 row.pod_name.clone(),
                 row.image.clone(),

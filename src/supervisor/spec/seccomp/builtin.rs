@@ -93,10 +93,7 @@ const WITH: [(Capability, &str); 14] = [
         "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
     ),
     (Capability::SysPacct, "acct"),
-    (
-        Capability::SysPtrace,
-        "kcmp pidfd_getfd process_madvise",
-    ),
+    (Capability::SysPtrace, "kcmp pidfd_getfd process_madvise"),
     (Capability::SysRawio, "ioperm iopl"),
     (
         Capability::SysTime,

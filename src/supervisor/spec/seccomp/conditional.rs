@@ -67,10 +67,7 @@ const PROCESSOR: (&str, &str) = if cfg!(target_arch = "x86_64") {
 /// The major and minor version at the start of a kernel's release: `6.1` of `6.1.0-13-amd64`.
 pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit());
-    Some((
-        numbers.next()?.parse().ok()?,
-        numbers.next()?.parse().ok()?,
-    ))
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// The profile in the OCI's format, with the members of `syscalls` whose conditions hold.
