@@ -38,8 +38,8 @@ Exit codes:
     6   it took too long
     7   not supported
   run and exec end with the program's own exit code (128 + N where signal N killed it), and else with
-    125 the program did not run, or nothing is known of its end, for a reason of outlive's: wrong arguments, no
-        supervisor, no image, a mount or a network that cannot be made
+    125 outlive failed: wrong arguments, no supervisor, no image, a mount or a network that cannot be made; or how
+        the program ended is not known
     126 the program could not be executed
     127 there is no such program";
 

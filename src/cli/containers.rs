@@ -54,11 +54,8 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         Some(word) => resolve::one(pods.clone(), word, resolve::POD)?.id,
         None => String::new(),
     };
-    let of_filter = args.filter.iter().find_map(|filter| match filter {
-        Filter::Status(state) => Some(*state),
-        Filter::Label(..) | Filter::Id(_) | Filter::Name(_) => None,
-    });
-    let state = match (args.state.or(of_filter), args.all) {
+    let has_status = |filter: &Filter| matches!(filter, Filter::Status(_));
+    let state = match (args.state, args.all || args.filter.iter().any(has_status)) {
         (Some(state), _) => Some(state),
         (None, true) => None,
         (None, false) => Some(State::Running),
@@ -72,7 +69,7 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         ..Default::default()
     };
     let mut containers = client.containers(Some(filter)).await?;
-    containers.retain(|container| args.filter.iter().all(|filter| matches(filter, container)));
+    containers.retain(|container| is_selected(&args.filter, container));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
     if args.quiet {
         return output::ids(containers.iter().map(|container| container.id.as_str()));
@@ -94,14 +91,22 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
     show(global.output, Ids::from(args.no_trunc), &rows)
 }
 
-/// Whether a container is as `--filter` has it. Those of several states are none.
-fn matches(filter: &Filter, container: &cri::Container) -> bool {
-    match filter {
+/// Whether a container passes all filters. Of one kind, labels apart, one is enough (docker-ps(1)).
+fn is_selected(filters: &[Filter], container: &cri::Container) -> bool {
+    let passes = |filter: &Filter| match filter {
         Filter::Status(state) => container.state() == cri_state(*state),
         Filter::Label(key, value) => container.labels.get(key) == Some(value),
         Filter::Id(start) => container.id.starts_with(start),
         Filter::Name(part) => container.name().contains(part),
-    }
+    };
+    let kind = |filter: &Filter| std::mem::discriminant(filter);
+    filters.iter().all(|filter| match filter {
+        Filter::Label(..) => passes(filter),
+        Filter::Status(_) | Filter::Id(_) | Filter::Name(_) => {
+            let mut alike = filters.iter().filter(|other| kind(other) == kind(filter));
+            alike.any(passes)
+        }
+    })
 }
 
 fn show(format: Format, length: Ids, rows: &[Row]) -> Result<(), Error> {

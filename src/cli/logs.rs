@@ -64,9 +64,8 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<(), Error> {
             }
         };
         follower.until(ended, bundle.as_deref()).await?;
-    } else {
-        drain(&path, &mut reader, &mut printer)?;
     }
+    drain(&path, &mut reader, &mut printer)?;
     finish(&path, &mut reader, &mut printer)
 }
 

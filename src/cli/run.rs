@@ -5,7 +5,8 @@
 //!        `-- fails: nothing is left     `-- fails: the container stays, with the reason, unless --rm
 //! ```
 //!
-//! With -d nobody is here any more at the end: --rm is the supervisor's then (`crate::api::annotations`).
+//! With -d this command ends before the container does, so that the supervisor carries out --rm
+//! (`crate::api::annotations`).
 
 mod config;
 mod foreground;

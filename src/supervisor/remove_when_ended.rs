@@ -1,13 +1,13 @@
-//! Pods that go by themselves: `outlive run -d --rm` has nobody who waits for the end, so the supervisor removes what it
-//! made ([`crate::api::annotations`]).
+//! Removes pods whose containers have ended, where the containers are marked so ([`crate::api::annotations`]):
+//! `outlive run -d --rm` does not wait for the end itself.
 //!
 //! ```text
-//! exits::ended   --> a marked container has ended  --> removed, if no other of its pod is left that has not
-//! recovery::run  --> every shim was asked          --> the same for what ended while no supervisor was there, and for
-//!                                                      pods whose removal was cut off after their containers'
+//! exits::ended   --> a marked container has ended --> its pod is removed, unless another container of it has not ended
+//! recovery::run  --> every shim was asked         --> the same for containers that ended while no supervisor ran, and
+//!                                                     for pods whose removal stopped after that of their containers
 //! ```
 //!
-//! Both are needed: an end is announced once, and the supervisor may be killed right after it.
+//! Both are needed: `exits::ended` sees an end once, and the supervisor may be killed right after it.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Supervisor;
+use super::error::Error;
 use super::pod::sandbox;
 use super::store::{self, Container, ContainerStatus, Pod, Recovery};
 use crate::api::annotations::{LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
@@ -25,11 +26,11 @@ use crate::types::ContainerId;
 use crate::types::error::chain;
 
 /// How long the first pause between two attempts is; doubled each time up to [`AGAIN_MOST`].
-const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 
-/// Removes the pod of `container`, which has ended, in a task of its own; does nothing unless it is marked. What ends
-/// while the shims are still being asked is left to [`after_recovery`]: the pod is not known yet.
+/// Removes the pod of `container`, which has ended, in a task of its own; does nothing unless it is marked. Before the
+/// container's shim was asked it leaves that to [`after_recovery`]: the recovery still works on the pod.
 pub fn container_ended(supervisor: &Arc<Supervisor>, container: &Container) {
     if container.recovery() == Recovery::Pending || !is_marked(container) {
         return;
@@ -55,7 +56,7 @@ fn is_marked(container: &Container) -> bool {
 }
 
 /// Whether all containers are marked and have ended. Without containers the pod's own mark counts: they were removed, or
-/// whoever made the pod is gone.
+/// `outlive run` ended before it made one.
 fn is_over(supervisor: &Supervisor, pod: &Pod) -> bool {
     let containers = supervisor.store.containers_of(pod.id());
     if containers.is_empty() {
@@ -69,7 +70,7 @@ fn is_over(supervisor: &Supervisor, pod: &Pod) -> bool {
     })
 }
 
-/// Removes the logs and the pod; tries again until the pod is gone, or runs again. Boxed: removing a container ends in
+/// Removes the logs and the pod; tries again until the pod is gone. Boxed: removing a container calls
 /// [`container_ended`], and a future cannot contain itself.
 fn remove(
     supervisor: Arc<Supervisor>,
@@ -89,6 +90,10 @@ fn remove(
                     log::info!(pod = id.as_str(); "removed: its containers have ended");
                     return;
                 }
+                // The start or the stop in which the container ended has not returned yet.
+                Err(error @ Error::WrongState { .. }) => {
+                    log::debug!(pod = id.as_str(), error:% = chain(&error); "removing a pod whose containers have ended, to be tried again");
+                }
                 Err(error) => {
                     log::warn!(pod = id.as_str(), error:% = chain(&error); "removing a pod whose containers have ended, to be tried again");
                 }
@@ -99,8 +104,8 @@ fn remove(
     })
 }
 
-/// Removes the log directory, where a container's mark and the pod's configuration agree on which it is. What cannot be
-/// removed stays: the pod goes all the same.
+/// Removes the log directory, where a container's mark and the pod's configuration agree on which it is. Where that
+/// fails, the pod is removed all the same.
 async fn remove_logs(supervisor: &Supervisor, pod: &Pod) {
     let Some(meta) = pod.meta() else { return };
     let containers = supervisor.store.containers_of(pod.id());
@@ -117,6 +122,6 @@ async fn remove_logs(supervisor: &Supervisor, pod: &Pod) {
     let gone = directory.clone();
     let removed = store::blocking("remove", directory, move || file::remove_with_files(&gone));
     if let Err(error) = removed.await {
-        log::warn!(pod = pod.id().as_str(), error:% = chain(&error); "the logs stay");
+        log::warn!(pod = pod.id().as_str(), error:% = chain(&error); "the log directory cannot be removed");
     }
 }

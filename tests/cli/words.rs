@@ -207,7 +207,7 @@ fn an_archive_comes_by_name_or_on_standard_input() {
     assert_eq!(names.as_array().unwrap().len(), 2, "{names}");
     let whole = supervisor.ok(&["images", "--no-trunc"]);
     assert!(whole.contains(id.split(' ').next().unwrap()), "{whole}");
-    // A terminal is nobody's archive.
+    // A terminal has no archive to give.
     let pty = nix::pty::openpty(None, None).unwrap();
     let output = fed(&["load"], pty.slave.into());
     assert_eq!(code(&output), 2, "{output:?}");
@@ -278,12 +278,15 @@ fn containers_are_listed_by_docker_s_filters() {
         let ended = supervisor.ok(&["ps", "-q", "--no-trunc", "-f", "status=exited"]);
         if ended == two { Ok(()) } else { Err(ended) }
     });
+    let both = format!("{two}{one}");
     for (filters, expected) in [
         (&["-f", "name=on"][..], &*one),
         (&["-a", "-f", "name=wo"], &*two),
         (&["-a", "--filter", "label=a=b"], &*one),
         (&["-a", "-f", &format!("id={}", &one[..9])], &*one),
         (&["-a", "-f", "name=one", "-f", "status=exited"], ""),
+        (&["-a", "-f", "label=a=b", "-f", "label=a=c"], ""),
+        (&["-f", "status=exited", "-f", "status=running"], &both),
     ] {
         let words = [&["ps", "-q"], filters].concat();
         assert_eq!(supervisor.ok(&words), expected, "{filters:?}");

@@ -33,7 +33,7 @@ pub struct RunArgs {
     #[arg(long = "volume", short = 'v', value_parser = VolumeArg::parse,
           value_name = "HOST:CONTAINER[:ro][,rslave|rshared][,z]")]
     pub volumes: Vec<VolumeArg>,
-    /// The same in other words; may be given more than once
+    /// As --volume, in docker's other form; may be given more than once
     #[arg(long = "mount", value_parser = VolumeArg::parse_mount,
           value_name = "type=bind,source=HOST,target=CONTAINER[,readonly]")]
     pub mounts: Vec<VolumeArg>,

@@ -149,7 +149,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
     };
-    // Nobody is left to tell when this fails.
+    // Where it cannot be printed, there is no other place to say so.
     drop(error.print());
     if !error.use_stderr() {
         return Err(ExitCode::SUCCESS);
