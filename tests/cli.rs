@@ -12,11 +12,21 @@ use serde_json::Value;
 use support::poll;
 use support::supervisor::{IMAGE, Options, Supervisor};
 
+#[path = "cli/security.rs"]
+mod security;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "cli/unattended.rs"]
+mod unattended;
+#[path = "cli/words.rs"]
+mod words;
+
+fn start() -> Supervisor {
+    Supervisor::start(Options::default())
+}
 
 fn with_image() -> Supervisor {
-    let supervisor = Supervisor::start(Options::default());
+    let supervisor = start();
     supervisor.load_busybox();
     supervisor
 }
@@ -119,11 +129,9 @@ fn wrong_words_are_usage_errors() {
     let supervisor = Supervisor::start(Options::default());
     for words in [
         &["nonsense"][..],
-        &["run"],
         &["logs", "--since", "yesterday", "x"],
         &["kill", "-s", "NOPE", "x"],
         &["--address", "tcp://localhost", "ps"],
-        &["run", "--memory", "much", IMAGE],
     ] {
         let output = supervisor.cli(words);
         let expected = if words.contains(&"localhost") { 5 } else { 2 };

@@ -77,6 +77,39 @@ struct Container {
     image: ImageConfiguration,
     namespaces: PodNamespaces,
     files: PodFiles,
+    runtime: Runtime,
+}
+
+/// Which OCI runtime runs a container.
+#[derive(Clone, Copy)]
+enum Runtime {
+    Runc,
+    Crun,
+}
+
+impl Runtime {
+    fn command(self) -> Command {
+        // As tests/setup/crun.sh: crun 1.8 refuses a cgroup v2 without controllers beside cgroup v1.
+        let hidden = Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists();
+        match self {
+            Self::Runc => Command::new("runc"),
+            Self::Crun if !hidden => Command::new("crun"),
+            Self::Crun => {
+                let mut command = Command::new("unshare");
+                let script = "umount /sys/fs/cgroup/unified && exec crun \"$@\"";
+                command.args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    script,
+                    "sh",
+                ]);
+                command
+            }
+        }
+    }
 }
 
 impl Container {
@@ -120,6 +153,7 @@ impl Container {
                 pid: PodPid::PerContainer,
             },
             files: PodFiles::default(),
+            runtime: Runtime::Runc,
         }
     }
 
@@ -175,7 +209,9 @@ impl Container {
         .unwrap();
         let json = serde_json::to_vec(&spec).unwrap();
         std::fs::write(self.directory.join("config.json"), json).unwrap();
-        let output = Command::new("runc")
+        let output = self
+            .runtime
+            .command()
             .arg("--root")
             .arg(self.directory.join("runc"))
             .args(["run", "--bundle"])
@@ -274,6 +310,27 @@ fn the_default_profile_forbids_what_a_container_needs_not_and_no_more() {
     assert_eq!(status(&text, "Seccomp"), "2");
     assert!(text.contains("refused"), "{text}");
     assert!(text.contains("Operation not permitted"), "{text}");
+}
+
+#[test]
+fn every_oci_runtime_takes_the_default_profile() {
+    // Also with all that capabilities add to it, and with names that its libseccomp does not know.
+    for runtime in [Runtime::Runc, Runtime::Crun] {
+        for (capability, expected) in [("CHOWN", "1"), ("ALL", "0")] {
+            let mut container = Container::new();
+            container.runtime = runtime;
+            container.seccomp(ProfileType::RuntimeDefault);
+            container.context().capabilities = Some(cri::Capability {
+                add_capabilities: vec![capability.to_owned()],
+                ..Default::default()
+            });
+            let text = container.run(
+                "cat /proc/self/status; unshare -m true 2>/dev/null && entered=0 || entered=1; echo unshare: $entered",
+            );
+            assert_eq!(status(&text, "Seccomp"), "2");
+            assert_eq!(status(&text, "unshare"), expected, "{capability}: {text}");
+        }
+    }
 }
 
 #[test]

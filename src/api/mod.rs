@@ -2,6 +2,7 @@
 //!
 //! The supervisor serves it and the command line calls it; the two share nothing else.
 
+pub mod annotations;
 pub mod control;
 
 /// The Kubernetes CRI v1 (`runtime.v1`), as generated.

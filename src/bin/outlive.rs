@@ -3,14 +3,12 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use outlive::cli;
-use outlive::cli::args::{Cli, Command, Format, Global, ServeArgs};
+use outlive::cli::args::{self, Cli, Command, Format, Global, ServeArgs};
 use outlive::supervisor::daemon::{self, Options};
 use outlive::supervisor::pod::sandbox_init;
-use outlive::supervisor::recovery::dry_run;
-use outlive::supervisor::remove_dir;
 use outlive::supervisor::store::Layout;
+use outlive::supervisor::{recovery::dry_run, remove_dir};
 
 fn main() -> ExitCode {
     // Looked for before anything else: these want none of what the others set up.
@@ -22,7 +20,10 @@ fn main() -> ExitCode {
     if word == remove_dir::SUBCOMMAND {
         return remove_dir::run(&words.next().unwrap_or_default());
     }
-    let Cli { global, command } = Cli::parse();
+    args::parse().map_or_else(|code| code, run)
+}
+
+fn run(Cli { global, command }: Cli) -> ExitCode {
     match command {
         Command::Serve(args) => daemon::run(&options(global, args)),
         Command::Recover(args) => recover(global.output, &options(global, args.serve)),

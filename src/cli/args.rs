@@ -5,12 +5,20 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::image::ImageArgs;
+use super::image::{ImageArgs, ListImagesArgs, LoadArgs, RemoveImagesArgs};
 use super::time::{Since, duration};
 use crate::types::Signal;
 
+mod ps;
 mod run;
-pub use run::{Access, Network, PidMode, Propagation, RunArgs, VolumeArg};
+mod security;
+mod unsupported;
+mod volume;
+pub use ps::{Filter, PsArgs, State};
+pub use run::{IpcMode, Network, PidMode, RunArgs};
+pub use security::{Profile, SecurityOpt};
+pub use unsupported::{LOAD, parse};
+pub use volume::{Access, Label, Propagation, VolumeArg};
 
 /// Where the supervisor listens unless told otherwise.
 pub const DEFAULT_ADDRESS: &str = "unix:///run/outlive/outlive.sock";
@@ -23,14 +31,15 @@ Containers and pods are named by their name, their id, or the beginning of an id
 Exit codes:
     0   done
     1   the call failed
-    2   the arguments are wrong, or the supervisor refused them as such
+    2   the arguments are wrong, or the supervisor refused them as such (run and exec: 125)
     3   there is no such container, pod or image
     4   it is in the wrong state, or there is one already
     5   the supervisor cannot be reached
     6   it took too long
     7   not supported
   run and exec end with the program's own exit code (128 + N where signal N killed it), and else with
-    125 the program did not run, for a reason of outlive's
+    125 outlive failed: wrong arguments, no supervisor, no image, a mount or a network that cannot be made; or how
+        the program ended is not known
     126 the program could not be executed
     127 there is no such program";
 
@@ -142,13 +151,20 @@ pub enum Command {
     Stats(StatsArgs),
     /// Print what happens to containers and pods as it happens
     Events,
-    /// Fetch an image
+    /// Fetch an image, which the supervisor cannot yet
+    #[command(hide = true)]
     Pull {
         /// Which image
         image: String,
     },
     /// Work on the local images
     Image(ImageArgs),
+    /// List images, as `image ls`
+    Images(ListImagesArgs),
+    /// Load an archive's images, as `image load`
+    Load(LoadArgs),
+    /// Remove images, as `image rm`
+    Rmi(RemoveImagesArgs),
     /// The versions of this program and of the supervisor
     Version,
     /// Print a completion script for a shell
@@ -183,50 +199,11 @@ pub struct RecoverArgs {
 /// `exec`.
 #[derive(Debug, Clone, Args)]
 pub struct ExecArgs {
-    /// Keep stdin open (not supported yet)
-    #[arg(long, short)]
-    pub interactive: bool,
-    /// Give it a terminal (not supported yet)
-    #[arg(long, short)]
-    pub tty: bool,
     /// In which container
     pub container: String,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
-}
-
-/// `ps`.
-#[derive(Debug, Clone, Args)]
-pub struct PsArgs {
-    /// Those that do not run, too
-    #[arg(long, short)]
-    pub all: bool,
-    /// Only those of a pod
-    #[arg(long)]
-    pub pod: Option<String>,
-    /// Only those in this state
-    #[arg(long, value_enum, ignore_case = true)]
-    pub state: Option<State>,
-    /// Only those with this label; may be given more than once
-    #[arg(long, value_parser = super::quantity::key_value, value_name = "KEY=VALUE")]
-    pub label: Vec<(String, String)>,
-    /// Ids only
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// A container's state, as CRI has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum State {
-    /// Not started.
-    Created,
-    /// Started.
-    Running,
-    /// Ended.
-    Exited,
-    /// Nobody can tell.
-    Unknown,
 }
 
 /// `pods`.
@@ -250,6 +227,9 @@ pub struct PodListArgs {
     /// Ids only
     #[arg(long, short)]
     pub quiet: bool,
+    /// Whole ids
+    #[arg(long)]
+    pub no_trunc: bool,
 }
 
 /// What is done with pods.
@@ -290,16 +270,45 @@ pub struct LogsArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Only the last lines
-    #[arg(long, short = 'n', value_name = "LINES")]
-    pub tail: Option<usize>,
+    #[arg(long, short = 'n', default_value = "all", value_parser = Tail::parse, value_name = "LINES",
+          allow_negative_numbers = true)]
+    pub tail: Tail,
     /// Only lines since then: 10m, 2024-02-29T12:00:00Z, 2024-02-29, @SECONDS
     #[arg(long, value_parser = Since::parse, value_name = "TIME")]
     pub since: Option<Since>,
+    /// Only lines until then
+    #[arg(long, value_parser = Since::parse, value_name = "TIME")]
+    pub until: Option<Since>,
     /// The time before each line
     #[arg(long, short)]
     pub timestamps: bool,
     /// Which container
     pub container: String,
+}
+
+/// How much of a log's end is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Everything.
+    All,
+    /// So many lines.
+    Lines(usize),
+}
+
+impl Tail {
+    /// `all`, or a number of lines; -1 means all, as with podman-logs(1).
+    ///
+    /// # Errors
+    /// What it should be.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "all" | "-1" => Ok(Self::All),
+            number => number
+                .parse()
+                .map(Self::Lines)
+                .map_err(|_| "must be a number of lines, or all".to_owned()),
+        }
+    }
 }
 
 /// `stop`.
@@ -333,6 +342,9 @@ pub struct RmArgs {
     /// Running ones, too: they are killed
     #[arg(long, short)]
     pub force: bool,
+    /// Changes nothing: a container's volumes always go with it
+    #[arg(long, short)]
+    pub volumes: bool,
     /// Which containers
     #[arg(required = true)]
     pub containers: Vec<String>,
@@ -341,6 +353,9 @@ pub struct RmArgs {
 /// `stats`.
 #[derive(Debug, Clone, Args)]
 pub struct StatsArgs {
+    /// Changes nothing: it is always once
+    #[arg(long)]
+    pub no_stream: bool,
     /// Which containers; all that run unless given
     pub containers: Vec<String>,
 }

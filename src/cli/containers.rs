@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::args::{Format, Global, PsArgs, State};
+use super::args::{Filter, Format, Global, PsArgs, State};
 use super::client::{Client, is_gone};
 use super::error::Error;
 use super::json::container_state;
 use super::output;
 use super::resolve::{self, Named as _};
-use super::table::{Table, short};
+use super::table::{Ids, Table};
 use super::time::{self, ago, between, from_cri, human};
 use crate::api::cri;
 use crate::types::Timestamp;
@@ -54,7 +54,8 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         Some(word) => resolve::one(pods.clone(), word, resolve::POD)?.id,
         None => String::new(),
     };
-    let state = match (args.state, args.all) {
+    let has_status = |filter: &Filter| matches!(filter, Filter::Status(_));
+    let state = match (args.state, args.all || args.filter.iter().any(has_status)) {
         (Some(state), _) => Some(state),
         (None, true) => None,
         (None, false) => Some(State::Running),
@@ -68,6 +69,7 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
         ..Default::default()
     };
     let mut containers = client.containers(Some(filter)).await?;
+    containers.retain(|container| is_selected(&args.filter, container));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
     if args.quiet {
         return output::ids(containers.iter().map(|container| container.id.as_str()));
@@ -86,17 +88,35 @@ pub async fn list(global: &Global, args: &PsArgs) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
-    show(global.output, &rows)
+    show(global.output, Ids::from(args.no_trunc), &rows)
 }
 
-fn show(format: Format, rows: &[Row]) -> Result<(), Error> {
+/// Whether a container passes all filters. Of one kind, labels apart, one is enough (docker-ps(1)).
+fn is_selected(filters: &[Filter], container: &cri::Container) -> bool {
+    let passes = |filter: &Filter| match filter {
+        Filter::Status(state) => container.state() == cri_state(*state),
+        Filter::Label(key, value) => container.labels.get(key) == Some(value),
+        Filter::Id(start) => container.id.starts_with(start),
+        Filter::Name(part) => container.name().contains(part),
+    };
+    let kind = |filter: &Filter| std::mem::discriminant(filter);
+    filters.iter().all(|filter| match filter {
+        Filter::Label(..) => passes(filter),
+        Filter::Status(_) | Filter::Id(_) | Filter::Name(_) => {
+            let mut alike = filters.iter().filter(|other| kind(other) == kind(filter));
+            alike.any(passes)
+        }
+    })
+}
+
+fn show(format: Format, length: Ids, rows: &[Row]) -> Result<(), Error> {
     output::rows(format, rows, |rows| {
         let now = Timestamp::now();
         let mut table = Table::new(&["ID", "NAME", "POD", "IMAGE", "STATUS", "CREATED"]);
         for row in rows {
             let created = row.times.created.map(|at| ago(at, now));
             table.row([
-                short(&row.id).to_owned(),
+                length.show(&row.id),
                 row.name.clone(),
                 row.pod_name.clone(),
                 row.image.clone(),

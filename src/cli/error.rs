@@ -8,6 +8,11 @@ use tonic::{Code, Status};
 use crate::images::ImageError;
 use crate::types::error::chain;
 
+/// The exit code for wrong arguments.
+pub const USAGE: u8 = 2;
+/// The exit code of `run` and `exec` for what is not the program's: docker-run(1), chroot(1).
+pub const OUR_FAILURE: u8 = 125;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +37,16 @@ pub enum Error {
         operation: String,
         /// What it said.
         status: Box<Status>,
+    },
+    /// The program of `run` or `exec` is not there, or cannot be executed.
+    #[error("{operation}: {message}")]
+    NoProgram {
+        /// Which call, with its subject.
+        operation: String,
+        /// What the OCI runtime said.
+        message: String,
+        /// 126 or 127, as a shell has them.
+        exit_code: u8,
     },
     /// The supervisor did not answer in time.
     #[error("{operation}: no answer within {} s; try a longer --timeout", .after.as_secs_f32())]
@@ -104,7 +119,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Ambiguous { .. } => 2,
+            Self::Usage(_) | Self::Ambiguous { .. } => USAGE,
+            Self::NoProgram { exit_code, .. } => *exit_code,
             Self::NotFound { .. } => 3,
             Self::WrongState { .. } => 4,
             Self::Unreachable { .. } => 5,
@@ -129,12 +145,28 @@ impl Error {
         }
     }
 
-    /// The exit code of `run` and `exec`, whose low ones are the program's: docker-run(1), chroot(1).
+    /// The exit code of `run` and `exec`, whose low ones are the program's.
     #[must_use]
     pub fn exit_code_beside_a_program(&self) -> u8 {
         match self {
-            Self::Call { status, .. } => not_started(status.message()),
-            _ => 125,
+            Self::NoProgram { exit_code, .. } => *exit_code,
+            _ => OUR_FAILURE,
+        }
+    }
+
+    /// The error of a call that starts a program, where the program is what is wrong.
+    #[must_use]
+    pub fn of_program(self) -> Self {
+        match self {
+            Self::Call { operation, status } => match no_program(status.message()) {
+                Some(exit_code) => Self::NoProgram {
+                    operation,
+                    message: status.message().to_owned(),
+                    exit_code,
+                },
+                None => Self::Call { operation, status },
+            },
+            other => other,
         }
     }
 
@@ -160,22 +192,33 @@ impl Error {
     }
 }
 
-/// The exit code for a program that was not started, from what the OCI runtime said: nothing else carries it. The texts
-/// are those of the Go library and of crun that all OCI runtimes' messages have in them.
-pub fn not_started(message: &str) -> u8 {
+/// 126 for a program that cannot be executed, 127 for one that is not there, `None` where something else is wrong. From
+/// what the OCI runtime said: nothing else carries it. runc quotes Go's `os/exec` (`exec: "NAME": ..`), crun has texts of
+/// its own. What they say of mounts, control groups and namespaces ends in the same words, and is no program's fault.
+pub fn no_program(message: &str) -> Option<u8> {
     let message = message.to_ascii_lowercase();
-    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    if says(&["exec format error", "permission denied", "is a directory"]) {
-        126
-    } else if says(&[
-        "executable file not found",
-        "executable file `",
+    let beginnings = [
+        "exec: \"",
         "exec: no such file",
-        "no such file or directory",
+        "exec /",
+        "executable",
+        "exec user process",
+    ];
+    let starts = beginnings.iter().filter_map(|text| message.find(text));
+    let of_program = message.get(starts.min()?..)?;
+    let says = |texts: &[&str]| texts.iter().any(|text| of_program.contains(text));
+    if says(&[
+        "exec format error",
+        "permission denied",
+        // crun's, of a directory.
+        "operation not permitted",
+        "is a directory",
     ]) {
-        127
+        Some(126)
+    } else if says(&["not found", "no such file or directory"]) {
+        Some(127)
     } else {
-        125
+        None
     }
 }
 
@@ -228,12 +271,31 @@ mod tests {
             ("executable file `nope` not found in $PATH", 127),
             ("exec: \"/etc/passwd\": permission denied", 126),
             ("exec /x: exec format error", 126),
+            ("open executable: Permission denied", 126),
+            ("open executable: Operation not permitted", 126),
+            ("mount `/a` to `etc`: Not a directory", 125),
             ("no network is configured", 125),
+            (
+                "error mounting \"/a\" to rootfs at \"/b\": mount /a:/b: no such file or directory",
+                125,
+            ),
+            ("mkdir /sys/fs/cgroup/x: permission denied", 125),
         ] {
-            assert_eq!(
-                call(Code::Unknown, message).exit_code_beside_a_program(),
-                exit
-            );
+            let error = call(Code::Unknown, message);
+            assert_eq!(error.exit_code_beside_a_program(), 125, "{message}");
+            let error = error.of_program();
+            assert_eq!(error.exit_code_beside_a_program(), exit, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_program_s_fault_is_125() {
+        for error in [
+            Error::Usage(String::new()),
+            call(Code::InvalidArgument, "x"),
+            call(Code::NotFound, "exec: \"x\": no such file or directory"),
+        ] {
+            assert_eq!(error.exit_code_beside_a_program(), 125);
         }
     }
 }

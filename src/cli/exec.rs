@@ -11,12 +11,6 @@ use crate::api::cri;
 
 /// Runs the program, prints what it wrote when it has ended, and ends as it did.
 pub async fn run(global: &Global, args: ExecArgs) -> Result<ExitCode, Error> {
-    if args.interactive || args.tty {
-        return Err(Error::Unsupported(
-            "exec with stdin (-i) or a terminal (-t) is not supported yet; leave them out"
-                .to_owned(),
-        ));
-    }
     let client = Client::connect(global).await?;
     let container = resolve::container(&client, &args.container).await?;
     let seconds = global.timeout.map(|limit| {
@@ -37,7 +31,8 @@ pub async fn run(global: &Global, args: ExecArgs) -> Result<ExitCode, Error> {
         .map(|limit| limit + std::time::Duration::from_secs(5));
     let answer = client
         .call_within(format!("exec in {}", args.container), limit, call)
-        .await?;
+        .await
+        .map_err(Error::of_program)?;
     super::output::bytes(&answer.stdout)?;
     if let Err(source) = std::io::stderr().write_all(&answer.stderr) {
         error::warn(&format!("standard error: {source}"));

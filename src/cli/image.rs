@@ -1,7 +1,8 @@
 //! `outlive image`: the local images. `load`, `import` and `ls` work on the store's directory, with or without a
 //! supervisor; `rm` asks the supervisor, who knows which layers containers stand on.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::client::Client;
 use super::error::{Error, tell};
 use super::output;
 use super::quantity::human_bytes;
-use super::table::{Table, short};
+use super::table::{Ids, Table};
 use super::time::{ago, rfc3339};
 use crate::api::cri;
 use crate::images::{Image, ImageStore, LoadedImage};
@@ -31,13 +32,7 @@ pub struct ImageArgs {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Load the images of an archive: OCI layout (a directory or a tar file) or docker archive, compressed or not
-    Load {
-        /// Call the one image in it so
-        #[arg(long)]
-        name: Option<String>,
-        /// The archive
-        archive: PathBuf,
-    },
+    Load(LoadArgs),
     /// Make an image of a directory with a root filesystem
     Import {
         /// The directory
@@ -46,17 +41,58 @@ pub enum ImageCommand {
         name: String,
     },
     /// List images
-    Ls {
-        /// Ids only
-        #[arg(long, short)]
-        quiet: bool,
-    },
+    Ls(ListImagesArgs),
     /// Remove images, or one of several names of an image
-    Rm {
-        /// Which images
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
+    Rm(RemoveImagesArgs),
+}
+
+/// `image load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Call the one image in it so
+    #[arg(long)]
+    name: Option<String>,
+    /// The archive, as docker-load(1) has it
+    #[arg(long, short, value_name = "FILE", conflicts_with = "archive")]
+    input: Option<PathBuf>,
+    /// Print nothing
+    #[arg(long, short)]
+    quiet: bool,
+    /// The archive; - for standard input [default: standard input, unless it is a terminal]
+    archive: Option<PathBuf>,
+}
+
+/// `image ls`.
+#[derive(Debug, Args)]
+pub struct ListImagesArgs {
+    /// Ids only
+    #[arg(long, short)]
+    quiet: bool,
+    /// Whole ids
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+/// `image rm`.
+#[derive(Debug, Args)]
+pub struct RemoveImagesArgs {
+    /// Which images
+    #[arg(required = true)]
+    images: Vec<String>,
+}
+
+impl LoadArgs {
+    /// Where the archive is.
+    fn archive(&self) -> Result<&Path, Error> {
+        match self.input.as_deref().or(self.archive.as_deref()) {
+            Some(path) if path != Path::new("-") => Ok(path),
+            None if std::io::stdin().is_terminal() => Err(Error::Usage(
+                "name an archive, or give one on standard input: outlive image load < FILE"
+                    .to_owned(),
+            )),
+            Some(_) | None => Ok(Path::new("/dev/stdin")),
+        }
+    }
 }
 
 /// An image, as `-o json` prints it.
@@ -80,20 +116,23 @@ struct Loaded {
 }
 
 /// Does one command on images.
-pub async fn run(global: &Global, args: ImageArgs) -> Result<ExitCode, Error> {
+pub async fn run(global: &Global, command: ImageCommand) -> Result<ExitCode, Error> {
     // Where the supervisor has it: supervisor/store/layout.rs.
     let store = ImageStore::new(global.root().join("images"));
-    match args.command {
-        ImageCommand::Load { name, archive } => {
-            let loaded = store.load(&archive, name.as_deref());
-            show(global.output, loaded.map_err(Box::new)?)?;
+    match command {
+        ImageCommand::Load(args) => {
+            let loaded = store.load(args.archive()?, args.name.as_deref());
+            let loaded = loaded.map_err(Box::new)?;
+            if !args.quiet {
+                show(global.output, loaded)?;
+            }
         }
         ImageCommand::Import { rootfs, name } => {
             let loaded = store.import_rootfs(&rootfs, &name).map_err(Box::new)?;
             show(global.output, vec![loaded])?;
         }
-        ImageCommand::Ls { quiet } => list(global.output, &store, quiet)?,
-        ImageCommand::Rm { images } => return remove(global, &store, &images).await,
+        ImageCommand::Ls(args) => list(global.output, &store, &args)?,
+        ImageCommand::Rm(args) => return remove(global, &store, &args.images).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,9 +154,10 @@ fn show(format: Format, loaded: Vec<LoadedImage>) -> Result<(), Error> {
     }
 }
 
-fn list(format: Format, store: &ImageStore, quiet: bool) -> Result<(), Error> {
+fn list(format: Format, store: &ImageStore, args: &ListImagesArgs) -> Result<(), Error> {
     let images = store.list().map_err(Box::new)?;
-    if quiet {
+    let length = Ids::from(args.no_trunc);
+    if args.quiet {
         return output::ids(images.iter().map(|image| image.id.as_str()));
     }
     let rows: Vec<Row> = images.iter().map(row).collect();
@@ -131,7 +171,7 @@ fn list(format: Format, store: &ImageStore, quiet: bool) -> Result<(), Error> {
             for name in row.tags.iter().cloned().chain(unnamed) {
                 table.row([
                     name,
-                    short(&row.id).to_owned(),
+                    length.show(&row.id),
                     row.layers.to_string(),
                     human_bytes(row.size_bytes),
                     created.clone(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::args::{Global, LogsArgs};
+use super::args::{Global, LogsArgs, Tail};
 use super::client::Client;
 use super::error::{Error, warn};
 use super::log::lines::Start;
@@ -36,13 +36,14 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<(), Error> {
         )));
     }
     let path = PathBuf::from(&status.log_path);
-    let mut printer = Printer::new(
-        args.timestamps,
-        args.since.map(|since| since.from(Timestamp::now())),
-    );
+    let now = Timestamp::now();
+    let until = args.until.map(|until| until.from(now));
+    let mut printer = Printer::new(args.timestamps);
+    printer.since = args.since.map(|since| since.from(now));
+    printer.until = until;
     let mut reader = match args.tail {
-        None => Reader::from_start(&path),
-        Some(count) => Reader::tail(&path, count).and_then(|(lines, reader)| {
+        Tail::All => Reader::from_start(&path),
+        Tail::Lines(count) => Reader::tail(&path, count).and_then(|(lines, reader)| {
             lines.into_iter().try_for_each(|line| printer.print(line))?;
             Ok(reader)
         }),
@@ -56,12 +57,24 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<(), Error> {
             reader: &mut reader,
             printer: &mut printer,
         };
-        let ended = async { watch.ended().await.map(Some) };
+        let ended = async {
+            tokio::select! {
+                ended = watch.ended() => ended.map(Some),
+                () = passed(until) => Ok(None),
+            }
+        };
         follower.until(ended, bundle.as_deref()).await?;
-    } else {
-        drain(&path, &mut reader, &mut printer)?;
     }
+    drain(&path, &mut reader, &mut printer)?;
     finish(&path, &mut reader, &mut printer)
+}
+
+/// Waits for a point in time; for ever where there is none.
+async fn passed(until: Option<Timestamp>) {
+    match until {
+        None => std::future::pending().await,
+        Some(until) => tokio::time::sleep(time::between(Timestamp::now(), until)).await,
+    }
 }
 
 /// Shows a log while it grows.
@@ -172,6 +185,7 @@ pub fn finish(path: &Path, reader: &mut Reader, printer: &mut Printer) -> Result
 pub struct Printer {
     times: bool,
     since: Option<Timestamp>,
+    until: Option<Timestamp>,
     buffer: Vec<u8>,
     stream: Stream,
     /// Whether it was writing that failed, so that a failure of reading is told from it.
@@ -179,11 +193,12 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// One that prints lines from `since` on, with their times if `times`.
-    pub const fn new(times: bool, since: Option<Timestamp>) -> Self {
+    /// One that prints all lines, with their times if `times`.
+    pub const fn new(times: bool) -> Self {
         Self {
             times,
-            since,
+            since: None,
+            until: None,
             buffer: Vec::new(),
             stream: Stream::Stdout,
             broken: false,
@@ -191,7 +206,9 @@ impl Printer {
     }
 
     fn print(&mut self, line: Line) -> io::Result<()> {
-        if self.since.is_some_and(|since| line.at < since) {
+        let is_before = self.since.is_some_and(|since| line.at < since);
+        let is_after = self.until.is_some_and(|until| line.at > until);
+        if is_before || is_after {
             return Ok(());
         }
         if line.stream != self.stream || self.buffer.len() > BUFFER {

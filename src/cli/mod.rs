@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 use args::{Command, Global, PodCommand};
 pub use error::Error;
+use image::ImageCommand;
 
 /// Does one command; its exit code is one of the table in `outlive --help`.
 ///
@@ -95,7 +96,10 @@ async fn dispatch(global: &Global, command: Command) -> Result<ExitCode, Error> 
         Command::Stats(args) => stats::run(global, &args).await.map(success),
         Command::Events => events::run(global).await.map(success),
         Command::Pull { image } => pull::run(global, &image).await.map(success),
-        Command::Image(args) => image::run(global, args).await,
+        Command::Image(args) => image::run(global, args.command).await,
+        Command::Images(args) => image::run(global, ImageCommand::Ls(args)).await,
+        Command::Load(args) => image::run(global, ImageCommand::Load(args)).await,
+        Command::Rmi(args) => image::run(global, ImageCommand::Rm(args)).await,
         Command::Version => version::run(global).await.map(success),
         Command::Completions { shell } => completions::print(shell).map(success),
         Command::Serve(_) | Command::Recover(_) => Err(Error::Usage(

@@ -9,7 +9,7 @@ use super::client::{Client, is_gone};
 use super::error::Error;
 use super::json::pod_state;
 use super::output;
-use super::table::{Table, short};
+use super::table::{Ids, Table};
 use super::time::{self, ago, from_cri};
 use crate::api::cri;
 use crate::types::Timestamp;
@@ -54,12 +54,13 @@ pub async fn list(global: &Global, args: &PodListArgs) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
+    let length = Ids::from(args.no_trunc);
     output::rows(global.output, &rows, |rows| {
         let now = Timestamp::now();
         let mut table = Table::new(&["ID", "NAME", "NAMESPACE", "STATE", "IP", "CREATED"]);
         for row in rows {
             table.row([
-                short(&row.id).to_owned(),
+                length.show(&row.id),
                 row.name.clone(),
                 row.namespace.clone(),
                 row.state.replace('_', " "),

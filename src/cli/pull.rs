@@ -1,12 +1,14 @@
-//! `outlive pull`.
+//! `outlive pull`: for other CRI servers than ours, which fetches nothing yet and answers for the images that are there.
 
-use super::args::Global;
+use tonic::Code;
+
+use super::args::{Global, LOAD};
 use super::client::Client;
 use super::error::Error;
 use super::output;
 use crate::api::cri;
 
-/// Asks the supervisor to fetch an image.
+/// Asks the server to fetch an image.
 pub async fn run(global: &Global, image: &str) -> Result<(), Error> {
     let client = Client::connect(global).await?;
     let request = cri::PullImageRequest {
@@ -17,6 +19,14 @@ pub async fn run(global: &Global, image: &str) -> Result<(), Error> {
         ..Default::default()
     };
     let mut images = client.images();
-    let pulled = client.call(format!("pull {image}"), images.pull_image(request));
-    output::text(&(pulled.await?.image_ref + "\n"))
+    let call = images.pull_image(request);
+    match client.call(format!("pull {image}"), call).await {
+        Ok(pulled) => output::text(&(pulled.image_ref + "\n")),
+        Err(Error::Call { status, .. }) if status.code() == Code::Unimplemented => {
+            Err(Error::Unsupported(format!(
+                "pull {image}: images cannot be fetched yet; {LOAD}"
+            )))
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -1,4 +1,4 @@
-//! Values on the command line that are more than a word: sizes, ports, signals, users. Pure.
+//! Values on the command line that are more than a word: sizes, ports, signals, users, devices. Pure.
 
 use crate::types::Signal;
 
@@ -169,35 +169,62 @@ pub enum User {
         /// The group; the user's in the image unless given.
         group: Option<u32>,
     },
-    /// By a name of the image's /etc/passwd: CRI's `run_as_username`.
-    Name {
-        /// The user.
-        user: String,
-        /// The group; the user's in the image unless given. CRI takes a number only.
-        group: Option<u32>,
-    },
+    /// By a name of the image's /etc/passwd or /etc/group, `NAME`, `NAME:GROUP` or `UID:GROUP`: CRI's `run_as_username`,
+    /// which has the group in it, since CRI has no other place for a group's name.
+    Name(String),
 }
 
-/// `UID`, `NAME`, and either with `:GID`.
+/// `UID` or `NAME`, and either with `:GID` or `:GROUP`.
 pub fn user(text: &str) -> Result<User, String> {
     let (user, group) = match text.split_once(':') {
-        Some((user, group)) => {
-            let group = group.parse().map_err(|_| {
-                format!("group {group:?} must be a number: CRI has no names of groups")
-            })?;
-            (user, Some(group))
-        }
+        Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    if user.is_empty() {
-        return Err("must be UID, NAME, UID:GID or NAME:GID".to_owned());
+    let is_wrong = |word: &str| word.is_empty() || word.contains([':', '\n']);
+    if is_wrong(user) || group.is_some_and(is_wrong) {
+        return Err("must be USER or USER:GROUP, each a number or a name".to_owned());
     }
-    Ok(match user.parse() {
-        Ok(user) => User::Id { user, group },
-        Err(_) => User::Name {
-            user: user.to_owned(),
-            group,
-        },
+    let group = group.map(|group| group.parse().map_err(drop)).transpose();
+    Ok(match (user.parse(), group) {
+        (Ok(user), Ok(group)) => User::Id { user, group },
+        _ => User::Name(text.to_owned()),
+    })
+}
+
+/// A device of the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Where the host has it.
+    pub host: String,
+    /// Where the container sees it.
+    pub container: String,
+    /// What it may do: `r`ead, `w`rite, `m`ake the node.
+    pub permissions: String,
+}
+
+/// `HOST[:CONTAINER][:rwm]`.
+pub fn device(text: &str) -> Result<Device, String> {
+    let mut parts: Vec<&str> = text.split(':').collect();
+    let may = |part: &&str| !part.is_empty() && part.chars().all(|c| "rwm".contains(c));
+    let permissions = match parts.last().copied().filter(may) {
+        Some(last) if parts.len() > 1 => {
+            parts.pop();
+            last
+        }
+        _ => "rwm",
+    };
+    let (host, container) = match parts.as_slice() {
+        [host] => (*host, *host),
+        [host, container] => (*host, *container),
+        _ => return Err("must be HOST[:CONTAINER][:rwm]".to_owned()),
+    };
+    if !host.starts_with('/') || !container.starts_with('/') {
+        return Err("both paths must be absolute".to_owned());
+    }
+    Ok(Device {
+        host: host.to_owned(),
+        container: container.to_owned(),
+        permissions: permissions.to_owned(),
     })
 }
 
@@ -309,15 +336,30 @@ mod tests {
                 group: Some(100)
             })
         );
-        assert_eq!(
-            user("www"),
-            Ok(User::Name {
-                user: "www".to_owned(),
-                group: None
+        for text in ["www", "www:www", "www:100", "1000:www"] {
+            assert_eq!(user(text), Ok(User::Name(text.to_owned())));
+        }
+        for text in ["", ":", "www:", ":www", "a:b:c"] {
+            assert!(user(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn devices_have_one_or_two_paths() {
+        let expected = |container: &str, permissions: &str| {
+            Ok(Device {
+                host: "/dev/a".to_owned(),
+                container: container.to_owned(),
+                permissions: permissions.to_owned(),
             })
-        );
-        assert!(user("www:www").is_err());
-        assert!(user("").is_err());
+        };
+        assert_eq!(device("/dev/a"), expected("/dev/a", "rwm"));
+        assert_eq!(device("/dev/a:r"), expected("/dev/a", "r"));
+        assert_eq!(device("/dev/a:/dev/b"), expected("/dev/b", "rwm"));
+        assert_eq!(device("/dev/a:/dev/b:rw"), expected("/dev/b", "rw"));
+        for text in ["", "a", "/dev/a:b:r", "/dev/a:/dev/b:x", "/dev/a:"] {
+            assert!(device(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,26 +4,30 @@
 //! RunPodSandbox -> CreateContainer -> StartContainer -> log, signals, end -> (--rm) remove pod and log
 //!        `-- fails: nothing is left     `-- fails: the container stays, with the reason, unless --rm
 //! ```
+//!
+//! With -d this command ends before the container does, so that the supervisor carries out --rm
+//! (`crate::api::annotations`).
 
 mod config;
 mod foreground;
+mod security;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::args::{Global, RunArgs};
 use super::client::Client;
-use super::error::{Error, tell};
+use super::error::{Error, OUR_FAILURE, no_program, tell};
 use super::{exec, output, watch};
+use crate::api::annotations::LOG_DIRECTORY;
 use crate::api::cri;
+use crate::sys::file;
 use foreground::Signals;
 use watch::Ended;
 
 /// The label of all that `run` made.
 pub const LABEL: &str = "outlive.run";
-/// The annotation with the log directory that goes with the container.
-const LOG_DIRECTORY: &str = "outlive.run/log-directory";
 
 /// What pulling an image or setting up a network may take beyond other calls.
 const SETUP: Duration = Duration::from_secs(90);
@@ -62,7 +66,7 @@ pub async fn run(global: &Global, args: Box<RunArgs>) -> Result<ExitCode, Error>
             "container {} was removed while it was being watched; its exit code went with it",
             plan.name
         ))),
-        None => Ok(ExitCode::from(125)),
+        None => Ok(ExitCode::from(OUR_FAILURE)),
     }
 }
 
@@ -85,8 +89,8 @@ async fn start(client: &Client, made: &Made) -> Result<(), Error> {
     };
     let mut runtime = client.runtime();
     let call = runtime.start_container(request);
-    client.call_longer("start", SETUP, call).await?;
-    Ok(())
+    let started = client.call_longer("start", SETUP, call).await;
+    started.map(drop).map_err(Error::of_program)
 }
 
 /// Makes the pod and the container; nothing stays of a pod whose container cannot be made.
@@ -132,7 +136,8 @@ async fn make(client: &Client, plan: &config::Plan) -> Result<Made, Error> {
 
 fn exit_code(status: &cri::ContainerStatus) -> ExitCode {
     if status.reason == "StartError" {
-        return ExitCode::from(super::error::not_started(&status.message));
+        let code = no_program(&status.message).unwrap_or(OUR_FAILURE);
+        return ExitCode::from(code);
     }
     exec::exit_code(status.exit_code)
 }
@@ -163,7 +168,7 @@ impl Made {
     pub async fn remove(&self, client: &Client) -> Result<(), Error> {
         client.remove_pod(&self.pod).await?;
         if let Some(directory) = &self.own_logs
-            && let Err(source) = remove_logs(directory)
+            && let Err(source) = file::remove_with_files(directory)
         {
             tell(&Error::Io {
                 operation: format!("remove log directory {directory:?}"),
@@ -172,19 +177,4 @@ impl Made {
         }
         Ok(())
     }
-}
-
-/// Removes the files in a log directory and the directory; what is in it otherwise stays, and the directory with it.
-fn remove_logs(directory: &Path) -> std::io::Result<()> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    std::fs::remove_dir(directory)
 }

@@ -48,6 +48,32 @@ impl fmt::Display for Table {
     }
 }
 
+/// How much of ids a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// What [`short`] leaves.
+    Short,
+    /// All.
+    Whole,
+}
+
+impl From<bool> for Ids {
+    /// Of `--no-trunc`.
+    fn from(given: bool) -> Self {
+        if given { Self::Whole } else { Self::Short }
+    }
+}
+
+impl Ids {
+    /// A cell with an id.
+    pub fn show(self, id: &str) -> String {
+        match self {
+            Self::Short => short(id).to_owned(),
+            Self::Whole => id.to_owned(),
+        }
+    }
+}
+
 /// As much of an id as tells it from others in practice: 13 characters, as crictl prints.
 pub fn short(id: &str) -> &str {
     let start = id.strip_prefix("sha256:").unwrap_or(id);
@@ -79,5 +105,7 @@ mod tests {
         assert_eq!(short("0123456789abcdef"), "0123456789abc");
         assert_eq!(short("sha256:0123456789abcdef"), "0123456789abc");
         assert_eq!(short("abc"), "abc");
+        assert_eq!(Ids::from(false).show("0123456789abcdef"), "0123456789abc");
+        assert_eq!(Ids::from(true).show("sha256:0123"), "sha256:0123");
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::types::Timestamp;
 
 const NANOS: u64 = 1_000_000_000;
+/// Digits of the Unix times since 2001. As many seconds ago is before there were containers.
+const UNIX_DIGITS: usize = 10;
 
 /// A point in time, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +18,14 @@ pub enum Since {
 }
 
 impl Since {
-    /// RFC 3339, a date, `@SECONDS` since the epoch, or a duration.
+    /// RFC 3339, a date, seconds since the epoch (with `@`, or at least ten digits), or a duration.
     ///
     /// # Errors
     /// What it should be.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(seconds) = text.strip_prefix('@')
+        // docker-logs(1) takes Unix times as they are. A shorter number is seconds ago.
+        let is_unix = text.len() >= UNIX_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(seconds) = text.strip_prefix('@').or(is_unix.then_some(text))
             && let Some(nanos) = seconds
                 .parse::<u64>()
                 .ok()
@@ -253,6 +257,7 @@ mod tests {
             ("2024-02-28", "2024-02-28T00:00:00Z"),
             ("2024-02-29T11:00:00+01:00", "2024-02-29T10:00:00Z"),
             ("@1709200800", "2024-02-29T10:00:00Z"),
+            ("1709200800", "2024-02-29T10:00:00Z"),
         ] {
             let since = Since::parse(text).map(|since| since.from(now));
             assert_eq!(since.ok(), rfc3339(expected), "{text}");

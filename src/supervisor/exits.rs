@@ -18,6 +18,7 @@ use super::cleanup;
 use super::context::Supervisor;
 use super::recovery::ask::is_absent;
 use super::recovery::scan::recorded_exit;
+use super::remove_when_ended;
 use super::shim_client::{ShimClient, ShimError};
 use super::store::{self, Checkpoint, Container, ContainerStatus, ExitCause};
 use crate::api::cri;
@@ -108,6 +109,7 @@ pub async fn ended(supervisor: &Arc<Supervisor>, container: &Arc<Container>, end
             let events = &supervisor.events;
             events.publish(&supervisor.store, container.id(), stopped);
         }
+        remove_when_ended::container_ended(supervisor, container);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod pod;
 pub mod program;
 pub mod recovery;
 pub mod remove_dir;
+pub mod remove_when_ended;
 pub mod shim_client;
 pub mod spec;
 pub mod store;

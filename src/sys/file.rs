@@ -98,6 +98,25 @@ fn contents_of(file: File, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Removes the files in a directory and the directory. What else is in it stays, and the directory with it. Succeeds
+/// where there is none.
+///
+/// # Errors
+/// What the file system answered; `DirectoryNotEmpty` where something stays.
+pub fn remove_with_files(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
+}
+
 /// Directories for tests.
 #[cfg(test)]
 pub mod scratch {

@@ -23,3 +23,4 @@ mod recover;
 mod remove;
 mod start;
 mod stop;
+mod unattended;

@@ -44,6 +44,7 @@ fn every_point_in_the_source_has_a_case() {
         crate::pods::points(),
         crate::network::points(),
         crate::recover::POINTS.to_vec(),
+        crate::unattended::POINTS.to_vec(),
     ]
     .concat()
     .into_iter()

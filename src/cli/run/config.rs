@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use tonic::Code;
 
-use super::{LABEL, LOG_DIRECTORY};
+use super::LABEL;
+use super::security::security_context;
+use crate::api::annotations::{LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
 use crate::api::cri;
-use crate::cli::args::{Access, Propagation};
-use crate::cli::args::{Global, Network, PidMode, RunArgs, VolumeArg};
+use crate::cli::args::{
+    Access, Global, IpcMode, Label, Network, PidMode, Propagation, RunArgs, VolumeArg,
+};
 use crate::cli::error::Error;
-use crate::cli::quantity::{CPU_PERIOD, Port, Protocol, User};
+use crate::cli::quantity::{CPU_PERIOD, Device, Port, Protocol};
 
 /// The pod namespace (Kubernetes' word) of what `run` makes.
 const NAMESPACE: &str = "outlive-run";
@@ -42,12 +45,7 @@ impl Plan {
             Some(name) => check_name(name)?,
             None => name_after(&args.image)?,
         };
-        if args.net == Network::Host && !args.publish.is_empty() {
-            return Err(Error::Usage(
-                "--publish needs a network of the pod's own; on the host's every port is the host's already"
-                    .to_owned(),
-            ));
-        }
+        refuse_contradictions(args)?;
         let log_directory = match &args.log_dir {
             Some(directory) => std::path::absolute(directory).map_err(|source| Error::Io {
                 operation: format!("--log-dir {directory:?}"),
@@ -95,6 +93,29 @@ impl Plan {
     }
 }
 
+/// What makes no sense together, which no single option can tell.
+fn refuse_contradictions(args: &RunArgs) -> Result<(), Error> {
+    let refusals = [
+        (
+            args.net == Network::Host && !args.publish.is_empty(),
+            "--publish needs a network of the pod's own; on the host's every port is the host's already",
+        ),
+        (
+            args.net == Network::Host && args.hostname.is_some(),
+            "--hostname needs a network of the pod's own; on the host's a container has the host's name: leave out \
+             --net host or --hostname",
+        ),
+        (
+            args.entrypoint.as_deref() == Some("") && args.command.is_empty(),
+            "--entrypoint \"\" takes the image's entrypoint and command away: write the program after the image",
+        ),
+    ];
+    match refusals.into_iter().find(|(is_given, _)| *is_given) {
+        Some((_, refusal)) => Err(Error::Usage(refusal.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// A name is part of a path, and a word on the command line.
 fn check_name(name: &str) -> Result<String, Error> {
     match crate::types::ContainerId::new(name) {
@@ -135,7 +156,7 @@ fn stem(image: &str) -> String {
     }
 }
 
-fn namespaces(args: &RunArgs) -> cri::NamespaceOption {
+pub(super) fn namespaces(args: &RunArgs) -> cri::NamespaceOption {
     let network = match args.net {
         Network::Host => cri::NamespaceMode::Node,
         Network::Pod => cri::NamespaceMode::Pod,
@@ -145,10 +166,14 @@ fn namespaces(args: &RunArgs) -> cri::NamespaceOption {
         PidMode::Pod => cri::NamespaceMode::Pod,
         PidMode::Host => cri::NamespaceMode::Node,
     };
+    let ipc = match args.ipc {
+        IpcMode::Pod => cri::NamespaceMode::Pod,
+        IpcMode::Host => cri::NamespaceMode::Node,
+    };
     cri::NamespaceOption {
         network: network.into(),
         pid: pid.into(),
-        ipc: cri::NamespaceMode::Pod.into(),
+        ipc: ipc.into(),
         ..Default::default()
     }
 }
@@ -159,13 +184,18 @@ fn labels(args: &RunArgs) -> HashMap<String, String> {
     labels
 }
 
+/// The log directory goes with the container unless the user chose its place. In the foreground `run` itself removes
+/// the container: first it has to print all that it wrote.
 fn annotations(args: &RunArgs, log_directory: &Path) -> HashMap<String, String> {
-    let owned = args.log_dir.is_none();
-    let directory = owned.then(|| log_directory.to_string_lossy().into_owned());
-    directory
-        .map(|directory| (LOG_DIRECTORY.to_owned(), directory))
-        .into_iter()
-        .collect()
+    let mut annotations = HashMap::new();
+    if args.log_dir.is_none() {
+        let directory = log_directory.to_string_lossy().into_owned();
+        annotations.insert(LOG_DIRECTORY.to_owned(), directory);
+    }
+    if args.rm && args.detach {
+        annotations.insert(REMOVE_WHEN_ENDED.to_owned(), YES.to_owned());
+    }
+    annotations
 }
 
 /// The host name of a pod of this name: a name may have `_` and be longer than the 63 bytes of RFC 1035, 2.3.4.
@@ -201,6 +231,11 @@ fn pod(args: &RunArgs, name: &str, log_directory: &Path) -> cri::PodSandboxConfi
             (None, Network::Pod) => host_name(name),
         },
         log_directory: log_directory.to_string_lossy().into_owned(),
+        dns_config: Some(cri::DnsConfig {
+            servers: args.dns.iter().map(ToString::to_string).collect(),
+            searches: args.dns_search.clone(),
+            options: args.dns_option.clone(),
+        }),
         port_mappings: args.publish.iter().map(port_mapping).collect(),
         labels: labels(args),
         annotations: annotations(args, log_directory),
@@ -210,6 +245,7 @@ fn pod(args: &RunArgs, name: &str, log_directory: &Path) -> cri::PodSandboxConfi
                 privileged: args.privileged,
                 ..Default::default()
             }),
+            sysctls: args.sysctl.iter().cloned().collect(),
             ..Default::default()
         }),
         ..Default::default()
@@ -221,6 +257,12 @@ fn container(
     name: &str,
     log_directory: &Path,
 ) -> Result<cri::ContainerConfig, Error> {
+    // CRI's command replaces the image's entrypoint and its command; with neither of ours both of the image's hold.
+    let (command, arguments) = match args.entrypoint.as_deref() {
+        None => (Vec::new(), args.command.clone()),
+        Some("") => (args.command.clone(), Vec::new()),
+        Some(program) => (vec![program.to_owned()], args.command.clone()),
+    };
     Ok(cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata {
             name: name.to_owned(),
@@ -231,86 +273,91 @@ fn container(
             user_specified_image: args.image.clone(),
             ..Default::default()
         }),
-        command: args.entrypoint.iter().cloned().collect(),
-        args: args.command.clone(),
+        command,
+        args: arguments,
         working_dir: args.workdir.clone().unwrap_or_default(),
-        envs: environment(&args.env)?,
-        mounts: args.volumes.iter().map(mount).collect(),
+        envs: environment(args)?,
+        mounts: args.volumes.iter().chain(&args.mounts).map(mount).collect(),
+        devices: args.devices.iter().map(device).collect(),
         labels: labels(args),
         annotations: annotations(args, log_directory),
         log_path: format!("{name}.log"),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources(args)),
-            security_context: Some(security_context(args)),
+            security_context: Some(security_context(args)?),
         }),
         ..Default::default()
     })
 }
 
 fn resources(args: &RunArgs) -> cri::LinuxContainerResources {
+    // As docker-run(1): zero and less are no limit.
+    let pids = args.pids_limit.filter(|&limit| limit > 0);
     cri::LinuxContainerResources {
         cpu_period: args.cpus.map_or(0, |_| CPU_PERIOD),
         cpu_quota: args.cpus.unwrap_or(0),
+        cpu_shares: args.cpu_shares.unwrap_or(0),
+        cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
         memory_limit_in_bytes: args.memory.unwrap_or(0),
+        memory_swap_limit_in_bytes: args.memory_swap.unwrap_or(0),
+        unified: pids
+            .map(|limit| ("pids.max".to_owned(), limit.to_string()))
+            .into_iter()
+            .collect(),
         ..Default::default()
     }
 }
 
-fn security_context(args: &RunArgs) -> cri::LinuxContainerSecurityContext {
-    let id = |id: u32| Some(cri::Int64Value { value: id.into() });
-    let (user, username, group) = match &args.user {
-        None => (None, String::new(), None),
-        Some(User::Id { user, group }) => (id(*user), String::new(), *group),
-        Some(User::Name { user, group }) => (None, user.clone(), *group),
-    };
-    let capabilities = cri::Capability {
-        add_capabilities: args.cap_add.iter().map(|name| capability(name)).collect(),
-        drop_capabilities: args.cap_drop.iter().map(|name| capability(name)).collect(),
-        ..Default::default()
-    };
-    cri::LinuxContainerSecurityContext {
-        capabilities: Some(capabilities),
-        privileged: args.privileged,
-        namespace_options: Some(namespaces(args)),
-        run_as_user: user,
-        run_as_group: group.and_then(id),
-        run_as_username: username,
-        readonly_rootfs: args.read_only,
-        ..Default::default()
-    }
-}
-
-/// CRI names capabilities without `CAP_`, in capitals.
-fn capability(name: &str) -> String {
-    let name = name.to_ascii_uppercase();
-    name.strip_prefix("CAP_").unwrap_or(&name).to_owned()
-}
-
-fn environment(given: &[String]) -> Result<Vec<cri::KeyValue>, Error> {
-    let mut variables = Vec::with_capacity(given.len());
-    for text in given {
-        let (key, value) = match text.split_once('=') {
-            Some((key, value)) => (key, value.to_owned()),
-            None => match std::env::var(text) {
-                Ok(value) => (text.as_str(), value),
-                // As docker-run(1): what is not set here is not set there.
-                Err(std::env::VarError::NotPresent) => continue,
-                Err(std::env::VarError::NotUnicode(_)) => {
-                    return Err(Error::Usage(format!(
-                        "--env {text}: its value is not UTF-8"
-                    )));
-                }
-            },
-        };
-        if key.is_empty() {
-            return Err(Error::Usage(format!("--env {text:?} must be KEY=VALUE")));
+/// The variables of the files, and then of the options: the later wins.
+fn environment(args: &RunArgs) -> Result<Vec<cri::KeyValue>, Error> {
+    let mut variables = Vec::new();
+    for path in &args.env_file {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
+            operation: format!("--env-file {path:?}"),
+            source,
+        })?;
+        for line in text.lines().map(str::trim_start) {
+            if !line.is_empty() && !line.starts_with('#') {
+                variables.extend(variable("--env-file", line)?);
+            }
         }
-        variables.push(cri::KeyValue {
-            key: key.to_owned(),
-            value,
-        });
+    }
+    for text in &args.env {
+        variables.extend(variable("--env", text)?);
     }
     Ok(variables)
+}
+
+/// `KEY=VALUE`, or `KEY` for this process's own value; `None` where it has none.
+fn variable(option: &str, text: &str) -> Result<Option<cri::KeyValue>, Error> {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, value.to_owned()),
+        None => match std::env::var(text) {
+            Ok(value) => (text, value),
+            // As docker-run(1): what is not set here is not set there.
+            Err(std::env::VarError::NotPresent) => return Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                return Err(Error::Usage(format!(
+                    "{option} {text}: its value is not UTF-8"
+                )));
+            }
+        },
+    };
+    if key.is_empty() {
+        return Err(Error::Usage(format!("{option} {text:?} must be KEY=VALUE")));
+    }
+    Ok(Some(cri::KeyValue {
+        key: key.to_owned(),
+        value,
+    }))
+}
+
+fn device(device: &Device) -> cri::Device {
+    cri::Device {
+        container_path: device.container.clone(),
+        host_path: device.host.clone(),
+        permissions: device.permissions.clone(),
+    }
 }
 
 fn mount(volume: &VolumeArg) -> cri::Mount {
@@ -324,6 +371,7 @@ fn mount(volume: &VolumeArg) -> cri::Mount {
         container_path: volume.container.clone(),
         readonly: volume.access == Access::ReadOnly,
         propagation: propagation.into(),
+        selinux_relabel: volume.label == Label::Change,
         ..Default::default()
     }
 }

@@ -116,7 +116,7 @@ pub async fn show(
         operation: format!("read log {log:?}"),
         source,
     })?;
-    let mut printer = Printer::new(false, None);
+    let mut printer = Printer::new(false);
     let follower = Follower {
         path: log,
         reader: &mut reader,

@@ -17,8 +17,8 @@ use super::load::{Loaded, Plan};
 use super::reconcile::reconcile;
 use super::{orphans, pods, retry};
 use crate::supervisor::context::Supervisor;
-use crate::supervisor::crash;
 use crate::supervisor::store::{Container, ContainerStatus};
+use crate::supervisor::{crash, remove_when_ended};
 
 /// How long a container's commands wait for its recovery at most.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -57,6 +57,7 @@ pub async fn run(supervisor: Arc<Supervisor>, plan: Plan) {
     pods::undo(&supervisor, &plan.pods).await;
     crash::point("recover.orphans");
     orphans::remove(&supervisor, plan.orphans).await;
+    remove_when_ended::after_recovery(&supervisor);
     log::info!(milliseconds = plan.began.elapsed().as_millis(); "the recovery has ended");
 }
 

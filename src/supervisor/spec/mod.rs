@@ -40,6 +40,7 @@ mod seccomp;
 mod signal;
 #[cfg(test)]
 mod tests;
+mod unified;
 mod user;
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResources};
 
-use super::{CgroupVersion, HostFacts, SpecError, Support};
+use super::{HostFacts, SpecError, Support, unified};
 use crate::api::cri;
 
 /// -1000..=1000 (proc(5), `oom_score_adj`).
@@ -176,25 +176,7 @@ pub fn resources(
     if cpu != LinuxCpu::default() {
         resources.set_cpu(Some(cpu));
     }
-    if !unified.is_empty() {
-        if host.cgroups == CgroupVersion::V1 {
-            return Err(SpecError::unsupported(
-                name("unified"),
-                "the machine has control groups version 1",
-            ));
-        }
-        // A key is a file of the container's group.
-        if let Some(key) = unified
-            .keys()
-            .find(|key| key.contains('/') || !key.contains('.'))
-        {
-            return Err(SpecError::invalid(
-                name("unified"),
-                format!("{key:?} is no file of a control group"),
-            ));
-        }
-        resources.set_unified(Some(unified.clone()));
-    }
+    unified::set(&mut resources, &name("unified"), unified, host.cgroups)?;
     Ok(resources)
 }
 
@@ -251,8 +233,10 @@ pub fn updated(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashMap;
+
+    use super::*;
+    use crate::supervisor::spec::CgroupVersion;
 
     type Asked = cri::LinuxContainerResources;
 
@@ -317,8 +301,18 @@ mod tests {
             assert!(matches!(error, SpecError::Unsupported { .. }));
             assert_eq!(error.field(), Some(field));
         }
+        let pids = |most: &str| Asked {
+            unified: HashMap::from([("pids.max".into(), most.into())]),
+            ..Asked::default()
+        };
+        assert_eq!(json(&pids("9"), &host), r#"{"pids":{"limit":9}}"#);
+        for most in ["0x9", "-2"] {
+            let error = resources("linux", &pids(most), &host).unwrap_err();
+            assert_eq!(error.field(), Some("linux.unified"), "{most}");
+        }
         host.cgroups = CgroupVersion::V2;
         assert_eq!(json(&unified, &host), r#"{"unified":{"memory.high":"9"}}"#);
+        assert_eq!(json(&pids("9"), &host), r#"{"unified":{"pids.max":"9"}}"#);
     }
 
     #[test]

@@ -86,6 +86,13 @@ fn wanted(context: &cri::LinuxContainerSecurityContext, image: &str) -> Result<W
             return Err(SpecError::invalid(name_field, "run_as_user is set as well"));
         }
         (Some(user), true) => (Named::Id(id(&user_field, user.value)?), user_field),
+        (None, false) if name.contains(':') => {
+            if context.run_as_group.is_some() {
+                let reason = "run_as_username has a group as well";
+                return Err(SpecError::invalid(group_field, reason));
+            }
+            return user_and_group(name, &name_field);
+        }
         (None, false) => (Named::Name(name.clone()), name_field),
         (None, true) if context.run_as_group.is_some() => {
             return Err(SpecError::invalid(
@@ -93,7 +100,7 @@ fn wanted(context: &cri::LinuxContainerSecurityContext, image: &str) -> Result<W
                 "neither run_as_user nor run_as_username is set",
             ));
         }
-        (None, true) => return from_image(image),
+        (None, true) => return user_and_group(image, "image config.User"),
     };
     let group = match &context.run_as_group {
         Some(group) => Some(Named::Id(id(&group_field, group.value)?)),
@@ -108,8 +115,10 @@ fn wanted(context: &cri::LinuxContainerSecurityContext, image: &str) -> Result<W
 }
 
 /// `user`, `uid`, `user:group`, `uid:gid` and their mixtures (OCI image-spec, `config.md`, `User`); root for none.
-fn from_image(text: &str) -> Result<Wanted, SpecError> {
-    const IMAGE: &str = "image config.User";
+///
+/// CRI has no name of a group. A `run_as_username` with a colon, which no name in passwd(5) has, is read in the same
+/// way: so does containerd, which hands it to its `oci.WithUser`.
+fn user_and_group(text: &str, field: &str) -> Result<Wanted, SpecError> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
@@ -119,7 +128,7 @@ fn from_image(text: &str) -> Result<Wanted, SpecError> {
             return Ok(Named::Name(text.to_owned()));
         }
         let number = text.parse().unwrap_or(-1);
-        id(IMAGE, number).map(Named::Id)
+        id(field, number).map(Named::Id)
     };
     Ok(Wanted {
         user: if user.is_empty() {
@@ -127,12 +136,12 @@ fn from_image(text: &str) -> Result<Wanted, SpecError> {
         } else {
             named(user)?
         },
-        user_field: IMAGE.into(),
+        user_field: field.into(),
         group: group
             .filter(|group| !group.is_empty())
             .map(named)
             .transpose()?,
-        group_field: IMAGE.into(),
+        group_field: field.into(),
     })
 }
 
@@ -276,6 +285,34 @@ mod tests {
         context.run_as_user = None;
         context.run_as_username = "app".into();
         assert_eq!(resolve(&context, "").unwrap(), (100, 9, vec![9, 8, 3000]));
+    }
+
+    #[test]
+    fn a_requests_user_name_may_have_a_group_by_name_or_number() {
+        for (text, expected) in [
+            ("app:log", (100, 7, vec![7, 8])),
+            ("app:55", (100, 55, vec![55, 7, 8])),
+            ("4000:app", (4000, 101, vec![101])),
+        ] {
+            let context = Context {
+                run_as_username: text.into(),
+                ..Context::default()
+            };
+            assert_eq!(resolve(&context, "root").unwrap(), expected, "{text}");
+        }
+        for text in ["nobody:log", "app:nogroup", "4294967295:log"] {
+            let context = Context {
+                run_as_username: text.into(),
+                ..Context::default()
+            };
+            assert_eq!(field(&context), "run_as_username", "{text}");
+        }
+        let twice = Context {
+            run_as_username: "app:log".into(),
+            run_as_group: number(7),
+            ..Context::default()
+        };
+        assert_eq!(field(&twice), "run_as_group");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::Parser as _;
 
 use super::*;
+use crate::api::cri::security_profile::ProfileType;
 use crate::cli::args::{Cli, Command};
 
 fn plan(words: &[&str]) -> Result<Plan, Error> {
@@ -130,6 +131,8 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         &["--net", "host", "-p", "1:1", "busybox"][..],
         &["--name", "../x", "busybox"],
         &["-e", "=x", "busybox"],
+        &["--net", "host", "--hostname", "x", "busybox"],
+        &["--entrypoint", "", "busybox"],
     ] {
         let words: Vec<&str> = words.to_vec();
         let parsed = Cli::try_parse_from(["outlive", "run"].iter().chain(&words)).unwrap();
@@ -144,7 +147,8 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
 #[test]
 fn a_variable_without_a_value_is_this_process_s_own() {
     let path = std::env::var("PATH").unwrap();
-    let variables = environment(&["PATH".into(), "OUTLIVE_NOT_SET_ANYWHERE".into()]).unwrap();
+    let plan = plan(&["-e", "PATH", "-e", "OUTLIVE_NOT_SET_ANYWHERE", "busybox"]).unwrap();
+    let variables = plan.container.envs;
     assert_eq!(variables.len(), 1);
     assert_eq!(variables[0].value, path);
 }
@@ -173,4 +177,163 @@ fn a_name_that_is_not_a_host_name_becomes_one() {
     ] {
         assert_eq!(host_name(name), host);
     }
+}
+
+#[test]
+fn system_calls_are_filtered_unless_told_otherwise() {
+    let context = |words: &[&str]| {
+        let plan = plan(&[words, &["busybox"]].concat()).unwrap();
+        plan.container.linux.unwrap().security_context.unwrap()
+    };
+    let seccomp = |words: &[&str]| {
+        let profile = context(words).seccomp.unwrap();
+        (profile.profile_type(), profile.localhost_ref)
+    };
+    let none = String::new();
+    assert_eq!(seccomp(&[]), (ProfileType::RuntimeDefault, none.clone()));
+    assert_eq!(
+        seccomp(&["--security-opt", "seccomp=unconfined"]),
+        (ProfileType::Unconfined, none)
+    );
+    assert_eq!(
+        seccomp(&["--security-opt", "seccomp=/p.json"]),
+        (ProfileType::Localhost, "/p.json".to_owned())
+    );
+    let both = context(&[
+        "--security-opt",
+        "no-new-privileges",
+        "--security-opt",
+        "apparmor=unconfined",
+    ]);
+    assert!(both.no_new_privs);
+    let apparmor = both.apparmor.unwrap().profile_type();
+    assert_eq!(apparmor, ProfileType::Unconfined);
+}
+
+#[test]
+fn users_and_groups_have_numbers_or_names() {
+    let run_as = |user: &str| {
+        let plan = plan(&["-u", user, "busybox"]).unwrap();
+        let context = plan.container.linux.unwrap().security_context.unwrap();
+        let value = |number: Option<cri::Int64Value>| number.map(|number| number.value);
+        (
+            value(context.run_as_user),
+            context.run_as_username,
+            value(context.run_as_group),
+        )
+    };
+    assert_eq!(run_as("7"), (Some(7), String::new(), None));
+    assert_eq!(run_as("7:8"), (Some(7), String::new(), Some(8)));
+    for text in ["nobody", "nobody:nogroup", "7:nogroup", "nobody:8"] {
+        assert_eq!(run_as(text), (None, text.to_owned(), None));
+    }
+}
+
+#[test]
+fn an_empty_entrypoint_makes_the_first_word_the_program() {
+    let plan = plan(&["--entrypoint", "", "busybox", "sh", "-c", "true"]).unwrap();
+    assert_eq!(plan.container.command, ["sh", "-c", "true"]);
+    assert_eq!(plan.container.args, [""; 0]);
+}
+
+#[test]
+fn only_a_detached_container_is_the_supervisor_s_to_remove() {
+    let is_marked = |words: &[&str]| {
+        let container = plan(&[words, &["busybox"]].concat()).unwrap().container;
+        container
+            .annotations
+            .get(REMOVE_WHEN_ENDED)
+            .map(String::as_str)
+            == Some(YES)
+    };
+    assert!(is_marked(&["-d", "--rm"]));
+    assert!(!is_marked(&["--rm"]));
+    assert!(!is_marked(&["-d"]));
+}
+
+#[test]
+fn more_of_docker_s_options_are_cri_s_fields() {
+    let plan = plan(&[
+        "--network",
+        "bridge",
+        "--dns",
+        "10.0.0.1",
+        "--dns-search",
+        "a.example",
+        "--dns-option",
+        "ndots:2",
+        "--sysctl",
+        "net.ipv4.ip_forward=1",
+        "--pids-limit",
+        "9",
+        "-c",
+        "512",
+        "--cpuset-cpus",
+        "0-1",
+        "--memory-swap",
+        "1g",
+        "--group-add",
+        "44",
+        "--device",
+        "/dev/fuse:rw",
+        "--mount",
+        "type=bind,src=/a,dst=/b",
+        "-v",
+        "/c:/d:Z",
+        "--ipc",
+        "host",
+        "--pull",
+        "never",
+        "--restart=no",
+        "busybox",
+    ])
+    .unwrap();
+    let dns = plan.pod.dns_config.as_ref().unwrap();
+    assert_eq!(dns.servers, ["10.0.0.1"]);
+    assert_eq!(dns.searches, ["a.example"]);
+    assert_eq!(dns.options, ["ndots:2"]);
+    let container = plan.container;
+    assert_eq!(plan.pod.linux.unwrap().sysctls["net.ipv4.ip_forward"], "1");
+    let linux = container.linux.unwrap();
+    let resources = linux.resources.unwrap();
+    assert_eq!(resources.unified["pids.max"], "9");
+    assert_eq!(
+        (resources.cpu_shares, &*resources.cpuset_cpus),
+        (512, "0-1")
+    );
+    assert_eq!(resources.memory_swap_limit_in_bytes, 1 << 30);
+    let context = linux.security_context.unwrap();
+    assert_eq!(context.supplemental_groups, [44]);
+    let ipc = context.namespace_options.unwrap().ipc();
+    assert_eq!(ipc, cri::NamespaceMode::Node);
+    assert_eq!(container.devices[0].permissions, "rw");
+    let relabelled: Vec<_> = container
+        .mounts
+        .iter()
+        .map(|mount| (mount.host_path.as_str(), mount.selinux_relabel))
+        .collect();
+    assert_eq!(relabelled, [("/c", true), ("/a", false)]);
+}
+
+#[test]
+fn variables_come_from_files_too() {
+    let file = std::env::temp_dir().join(format!("outlive-env-{}", std::process::id()));
+    std::fs::write(&file, "# comment\n\nA=1\n  B=two words \nPATH\n").unwrap();
+    let path = file.to_str().unwrap();
+    let read = plan(&["--env-file", path, "-e", "A=2", "busybox"]);
+    std::fs::remove_file(&file).unwrap();
+    let own = std::env::var("PATH").unwrap();
+    let variables: Vec<_> = read
+        .unwrap()
+        .container
+        .envs
+        .into_iter()
+        .map(|variable| (variable.key, variable.value))
+        .collect();
+    let expected = [("A", "1"), ("B", "two words "), ("PATH", &*own), ("A", "2")];
+    assert_eq!(
+        variables,
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    assert!(plan(&["--env-file", "/no/such/file", "busybox"]).is_err());
 }

@@ -3,7 +3,7 @@
 //! What is on the list follows containerd's default profile (`contrib/seccomp/seccomp_default.go`) and Docker's, which
 //! it descends from (moby's `profiles/seccomp`), in a form of our own: by what the calls are for. Like theirs of late
 //! it lacks io_uring and vsock sockets, which reach too much of the kernel, or the host. It takes a kernel of 4.8 or
-//! later, where ptrace(2) is subject to the filter.
+//! later, where ptrace(2) is subject to the filter; process_vm_readv(2) and its like take the same permission as that.
 //!
 //! Names that the machine's libseccomp does not know, of newer calls or other processors, are passed over by the OCI
 //! runtime: they cannot be allowed then.
@@ -43,7 +43,7 @@ const ALWAYS: [&str; 12] = [
     // Memory.
     "brk madvise map_shadow_stack membarrier memfd_create memfd_secret mincore mlock mlock2 mlockall \
      mmap mmap2 mprotect mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect \
-     process_mrelease remap_file_pages rseq",
+     process_mrelease process_vm_readv process_vm_writev remap_file_pages rseq",
     // Processes and threads; clone(2) is below.
     "arch_prctl execve execveat exit exit_group fork futex futex_requeue futex_time64 futex_wait futex_waitv \
      futex_wake get_robust_list get_thread_area getcpu getpgid getpgrp getpid getppid getsid gettid \
@@ -93,10 +93,7 @@ const WITH: [(Capability, &str); 14] = [
         "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
     ),
     (Capability::SysPacct, "acct"),
-    (
-        Capability::SysPtrace,
-        "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev",
-    ),
+    (Capability::SysPtrace, "kcmp pidfd_getfd process_madvise"),
     (Capability::SysRawio, "ioperm iopl"),
     (
         Capability::SysTime,
@@ -125,13 +122,20 @@ const ARCHITECTURES: &[Arch] = &[Arch::ScmpArchAarch64, Arch::ScmpArchArm];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURES: &[Arch] = &[];
 
-/// Calls that other processors need: cache maintenance and thread pointers.
+/// Calls that one processor needs: cache maintenance, thread pointers, and what a return probe of the kernel has the
+/// traced program call (uretprobe, Linux 6.11).
+#[cfg(target_arch = "x86_64")]
+const OF_THE_PROCESSOR: &str = "uretprobe";
 #[cfg(target_arch = "aarch64")]
 const OF_THE_PROCESSOR: &str =
     "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2";
 #[cfg(target_arch = "riscv64")]
 const OF_THE_PROCESSOR: &str = "riscv_flush_icache riscv_hwprobe";
-#[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
 const OF_THE_PROCESSOR: &str = "";
 
 fn call(names: &str, action: Action) -> LinuxSyscall {

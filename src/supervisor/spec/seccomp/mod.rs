@@ -1,6 +1,7 @@
 //! Which system calls a container may make: none filtered, the built-in profile, or a file's.
 
 mod builtin;
+mod conditional;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,22 +11,12 @@ use oci_spec::runtime::{Capability, LinuxSeccomp};
 use super::checks::{absolute, enumeration};
 use super::{Privilege, SpecError};
 use crate::api::cri::{self, security_profile::ProfileType};
-use crate::sys::file::read_bounded;
+use crate::sys::file::read_at_once;
 
 /// The kernel takes filters of 4096 instructions; the text of the greatest is far below this.
 const MAX_LEN: u64 = 4 << 20;
-/// The keys of `LinuxSeccomp` and of its `syscalls` (OCI runtime spec, `config-linux.md`). Docker's format has more
-/// (`archMap`, `includes`), and without what they say a profile would allow what it forbids.
-const KEYS: [&str; 7] = [
-    "defaultAction",
-    "defaultErrnoRet",
-    "architectures",
-    "flags",
-    "listenerPath",
-    "listenerMetadata",
-    "syscalls",
-];
-const SYSCALL_KEYS: [&str; 4] = ["names", "action", "errnoRet", "args"];
+/// Where the kernel says which version it is.
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// A profile that a request names, for seccomp or AppArmor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,33 +117,29 @@ pub(super) fn seccomp(
                 let below = absolute(&field, &format!("/{path}"))?;
                 root.join(below.strip_prefix("/").unwrap_or(&below))
             };
-            read(&field, &path).map(Some)
+            read(&field, &path, capabilities).map(Some)
         }
     }
 }
 
-fn read(field: &str, path: &Path) -> Result<LinuxSeccomp, SpecError> {
+/// A profile in a file: in the OCI's format, or in Docker's for a container with these capabilities.
+fn read(
+    field: &str,
+    path: &Path,
+    capabilities: &HashSet<Capability>,
+) -> Result<LinuxSeccomp, SpecError> {
     let wrong = |reason: String| SpecError::invalid(field, format!("{}: {reason}", path.display()));
-    let text = read_bounded(path, MAX_LEN).map_err(|error| wrong(error.to_string()))?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-    if let Some(key) = foreign_key(&value) {
-        return Err(wrong(format!("{key:?} is not of the OCI's format")));
-    }
-    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
-}
-
-/// A key that the OCI runtime would pass over. Comments are let through.
-fn foreign_key(profile: &serde_json::Value) -> Option<&String> {
-    let syscalls = profile.get("syscalls").and_then(|list| list.as_array());
-    let syscalls = syscalls.into_iter().flatten();
-    syscalls
-        .map(|syscall| (syscall, SYSCALL_KEYS.as_slice()))
-        .chain([(profile, KEYS.as_slice())])
-        .find_map(|(value, known)| {
-            let mut keys = value.as_object()?.keys();
-            keys.find(|key| !known.contains(&key.as_str()) && *key != "comment")
-        })
+    let text = read_at_once(path, MAX_LEN).map_err(|error| wrong(error.to_string()))?;
+    let profile = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let release = Path::new(RELEASE);
+    let kernel = read_at_once(release, MAX_LEN).map_err(SpecError::io("read", release))?;
+    let facts = conditional::Facts {
+        capabilities,
+        // The zero of a release without a version is below every least version: what takes a newer kernel is left out.
+        kernel: conditional::version(&String::from_utf8_lossy(&kernel)).unwrap_or_default(),
+    };
+    let profile = conditional::resolve(profile, facts).map_err(wrong)?;
+    serde_json::from_value(profile).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
@@ -228,6 +215,10 @@ mod tests {
             "docker.json",
             r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["mount"],"action":"SCMP_ACT_ALLOW","includes":{"caps":["CAP_SYS_ADMIN"]}}]}"#,
         );
+        scratch.write(
+            "foreign.json",
+            r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["mount"],"action":"SCMP_ACT_ALLOW","unless":{}}]}"#,
+        );
         scratch.write("wrong.json", r#"{"defaultAction":"SCMP_ACT_MAYBE"}"#);
         let local = |name: &str| {
             let path = scratch.path().join(name);
@@ -239,7 +230,17 @@ mod tests {
         let good = filter(&local("good.json")).unwrap().unwrap();
         assert_eq!(good.default_action(), LinuxSeccompAction::ScmpActLog);
         assert_eq!(good.syscalls().as_ref().unwrap()[0].errno_ret(), Some(5));
-        for name in ["docker.json", "wrong.json", "none.json"] {
+        let docker = filter(&local("docker.json")).unwrap().unwrap();
+        assert_eq!(docker.syscalls().as_deref(), Some(&[][..]));
+        let administrator = seccomp(
+            &local("docker.json"),
+            Privilege::Confined,
+            &HashSet::from([Capability::SysAdmin]),
+            Path::new("/no/such/root"),
+        );
+        let allowed = administrator.unwrap().unwrap().syscalls().clone().unwrap();
+        assert_eq!(allowed[0].names(), &["mount"]);
+        for name in ["foreign.json", "wrong.json", "none.json"] {
             let field = field(&local(name));
             assert_eq!(field, "linux.security_context.seccomp.localhost_ref");
         }
