@@ -15,7 +15,9 @@
 //! ```
 //!
 //! - An exit during Starting is legal and is kept until the start has answered, so that "started" is announced first.
-//! - Init is Dying while execs live: its exit is announced after all of theirs. To callers it is still running.
+//! - Init is Dying while execs live or are being started: its exit is announced after all of theirs. To callers it is
+//!   still running: Wait has not answered, and Delete is refused. An exec may be registered then, but not started, as in
+//!   containerd's shim (`cmd/containerd-shim-runc-v2/task/service.go`, `Start`).
 //! - Created may be deleted as well; its process is killed by that, and the exit arrives during Deleting.
 //!
 //! Which calls may be made in which state is containerd's (`cmd/containerd-shim-runc-v2/process/{init,exec}_state.go`).
@@ -68,6 +70,18 @@ pub enum Others {
     Alive,
     /// None is.
     Gone,
+}
+
+impl Others {
+    /// Whether init's exit must wait: for the kill of what shared its pid namespace, or for one of the `execs`.
+    #[must_use]
+    pub fn of(killing_others: bool, mut execs: impl Iterator<Item = State>) -> Self {
+        if killing_others || execs.any(|exec| exec.holds_init_exit()) {
+            Self::Alive
+        } else {
+            Self::Gone
+        }
+    }
 }
 
 /// How a call of the OCI runtime ended.
@@ -161,8 +175,10 @@ pub enum Denied {
 pub enum Permit {
     /// Send a signal.
     Kill,
-    /// Announce a further process.
+    /// Register a further process.
     Exec,
+    /// Start a registered further process.
+    StartExec,
     /// Change limits.
     Update,
     /// Write images.
@@ -180,7 +196,8 @@ impl State {
             Self::Pausing => "pausing",
             Self::Paused => "paused",
             Self::Resuming => "resuming",
-            Self::Dying(_) | Self::Stopped(_) => "stopped",
+            Self::Dying(_) => "exiting",
+            Self::Stopped(_) => "stopped",
             Self::Failed => "not startable",
             Self::Deleting(_) => "being deleted",
             Self::Deleted(_) => "deleted",
@@ -245,7 +262,7 @@ impl State {
     pub const fn permits(&self, role: Role, permit: Permit) -> Result<(), Denied> {
         let attempt = match permit {
             Permit::Kill => "signal",
-            Permit::Exec => "exec in",
+            Permit::Exec | Permit::StartExec => "exec in",
             Permit::Update => "update",
             Permit::Checkpoint => "checkpoint",
         };
@@ -270,9 +287,11 @@ impl State {
             )
             | (
                 Self::Created | Self::Starting(_) | Self::Running,
-                Permit::Exec | Permit::Update,
+                Permit::Exec | Permit::StartExec | Permit::Update,
                 _,
             )
+            // State calls it running, so an exec may be registered; no program can be started in it.
+            | (Self::Dying(_), Permit::Exec, _)
             | (Self::Paused, Permit::Update | Permit::Checkpoint, _)
             | (Self::Running, Permit::Checkpoint, _) => Ok(()),
             (
@@ -286,7 +305,7 @@ impl State {
                 | Self::Failed
                 | Self::Deleting(_)
                 | Self::Deleted(_),
-                Permit::Exec | Permit::Update | Permit::Checkpoint,
+                Permit::Exec | Permit::StartExec | Permit::Update | Permit::Checkpoint,
                 _,
             ) => denied,
         }
@@ -385,6 +404,29 @@ pub fn step(role: Role, state: State, input: Input) -> Result<(State, Effects), 
                 });
             }
         }),
+    }
+}
+
+/// What is due in init's state, whatever has just happened: the announcement of its exit, once the last of the other
+/// processes has gone. To be asked after every input of any process, since each may be the last that init waits for.
+#[must_use]
+pub const fn settled(init: State, others: Others) -> Option<Input> {
+    match (init, others) {
+        (State::Dying(_), Others::Gone) => Some(Input::OthersEnded),
+        (State::Dying(_), Others::Alive)
+        | (
+            State::Created
+            | State::Starting(_)
+            | State::Running
+            | State::Pausing
+            | State::Paused
+            | State::Resuming
+            | State::Stopped(_)
+            | State::Failed
+            | State::Deleting(_)
+            | State::Deleted(_),
+            _,
+        ) => None,
     }
 }
 

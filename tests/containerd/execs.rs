@@ -1,9 +1,13 @@
 //! Further processes in a running container.
 
+use std::fs;
+use std::io::Write as _;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::node::Node;
-use crate::support::{leaks, poll};
+use crate::support::under_test::{Runtime, oci_runtime};
+use crate::support::{leaks, poll, program};
 
 on_every_containerd![
     an_exec_has_its_own_output_and_exit_code,
@@ -12,6 +16,8 @@ on_every_containerd![
     a_detached_exec_is_listed_killed_and_deleted,
     an_exec_of_an_absent_program_fails_and_harms_nothing,
     many_execs_leave_no_zombie,
+    stdin_that_ends_while_an_exec_starts_ends_for_the_exec,
+    init_ends_although_execs_fail_to_start_meanwhile,
 ];
 
 const FOREVER: [&str; 2] = ["/bin/sleep", "1000"];
@@ -142,4 +148,85 @@ fn many_execs_leave_no_zombie(node: &mut Node) {
         }
     });
     assert_eq!(node.destroy("host"), 137);
+}
+
+/// Arguments for a container whose OCI runtime runs `script` at each exec, before the real one or in place of it.
+fn slow_exec(node: &Node, script: &str) -> [String; 2] {
+    let real = oci_runtime().unwrap_or_else(|| "runc".to_owned());
+    let path = node.dir().join("slow-exec");
+    let path = path.to_str().unwrap();
+    let text = format!(
+        "#!/bin/sh\nfor word in \"$@\"; do\n[ \"$word\" != exec ] || {{ {script}; }}\ndone\nexec {real} \"$@\"\n"
+    );
+    program::write(path.as_ref(), text);
+    if *node.runtime() == Runtime::Go {
+        return ["--runc-binary".to_owned(), path.to_owned()];
+    }
+    let options = node.dir().join("slow-exec.toml");
+    fs::write(&options, format!("binary_name = \"{path}\"\n")).unwrap();
+    let options = options.to_str().unwrap().to_owned();
+    ["--runtime-config-path".to_owned(), options]
+}
+
+/// `echo hello | ctr task exec ..`: ctr closes stdin before its Start has answered.
+fn stdin_that_ends_while_an_exec_starts_ends_for_the_exec(node: &mut Node) {
+    let flags = slow_exec(node, "sleep 0.2");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    node.run_detached("host", &flags, &FOREVER);
+    for round in 0..5 {
+        let args = node.exec_args("host", &format!("e-{round}"), &[], &["/bin/cat"]);
+        let mut running = node.spawn_ctr(&args);
+        let mut stdin = running.take_stdin();
+        stdin.write_all(b"hello\n").unwrap();
+        drop(stdin);
+        let output = running.finish();
+        assert_eq!(
+            (output.code, output.stdout.as_str()),
+            (Some(0), "hello\n"),
+            "round {round}: {}",
+            output.stderr
+        );
+    }
+    assert_eq!(node.destroy("host"), 137);
+}
+
+/// Exec probes in flight (containerd's integration test TestIssue10589).
+fn init_ends_although_execs_fail_to_start_meanwhile(node: &mut Node) {
+    let arrived = node.dir().join("arrived");
+    fs::create_dir(&arrived).unwrap();
+    let script = format!(": >{}/$$; sleep 1; exit 1", arrived.display());
+    let flags = slow_exec(node, &script);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let init = node.run_detached("host", &flags, &FOREVER);
+    let probes: Vec<_> = (0..2)
+        .map(|number| {
+            let id = format!("probe-{number}");
+            node.spawn_ctr(&node.exec_args("host", &id, &["--detach"], &["/bin/true"]))
+        })
+        .collect();
+    poll::until("both execs are being started", || {
+        let calls = fs::read_dir(&arrived).unwrap().count();
+        if calls >= 2 {
+            Ok(())
+        } else {
+            Err(calls.to_string())
+        }
+    });
+    let killed = Instant::now();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(init.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    node.wait_for("host", "STOPPED");
+    // Ten seconds is how long an exec that cannot die may hold the exit back.
+    assert!(
+        killed.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        killed.elapsed()
+    );
+    for probe in probes {
+        assert_ne!(probe.finish().code, Some(0));
+    }
+    assert_eq!(node.delete("host"), 137);
 }

@@ -28,6 +28,7 @@ mod oblivion;
 mod options;
 mod outage;
 mod pause;
+mod pending;
 #[path = "../support/program.rs"]
 mod program;
 mod resources;

@@ -166,6 +166,7 @@ fn every_state_answers_every_permit_and_the_dead_are_not_signalled() {
             for permit in [
                 Permit::Kill,
                 Permit::Exec,
+                Permit::StartExec,
                 Permit::Update,
                 Permit::Checkpoint,
             ] {
@@ -185,5 +186,178 @@ fn every_state_answers_every_permit_and_the_dead_are_not_signalled() {
     assert_eq!(
         State::Stopped(exit()).permits(Role::Init, Permit::Kill),
         Err(Denied::Finished)
+    );
+}
+
+/// A container as the task actor runs it, without the world: each call that is under way may answer at any moment, and
+/// each process may die. After every input it settles, as `Task::run` does.
+#[derive(Clone, Debug)]
+struct Lives {
+    own_pid_namespace: bool,
+    killing_others: bool,
+    /// Init, then the execs.
+    processes: Vec<State>,
+    /// Whether each has no exit to come: it has died, or never lived.
+    dead: Vec<bool>,
+}
+
+impl Lives {
+    fn new(own_pid_namespace: bool) -> Self {
+        Self {
+            own_pid_namespace,
+            killing_others: false,
+            processes: vec![State::Created; 3],
+            dead: vec![false, true, true],
+        }
+    }
+
+    fn role(index: usize) -> Role {
+        if index == 0 { Role::Init } else { Role::Exec }
+    }
+
+    fn others(&self) -> Others {
+        Others::of(self.killing_others, self.processes[1..].iter().copied())
+    }
+
+    /// The container after `input`, where that is allowed.
+    fn fed(&self, index: usize, input: Input) -> Option<Self> {
+        let mut next = self.clone();
+        let (state, effects) = step(Self::role(index), self.processes[index], input).ok()?;
+        next.processes[index] = state;
+        for effect in effects {
+            if effect == Effect::EndOthers && !next.own_pid_namespace {
+                next.killing_others = true;
+            }
+        }
+        Some(next.settled())
+    }
+
+    fn settled(mut self) -> Self {
+        if let Some(input) = settled(self.processes[0], self.others()) {
+            self.processes[0] = step(Role::Init, self.processes[0], input).unwrap().0;
+        }
+        self
+    }
+
+    /// All that may happen next.
+    fn successors(&self) -> Vec<Self> {
+        let mut found = Vec::new();
+        let others_at_exit = |index: usize| {
+            if index == 0 && !self.own_pid_namespace {
+                Others::Alive
+            } else {
+                self.others()
+            }
+        };
+        for index in 0..self.processes.len() {
+            let state = self.processes[index];
+            let others = others_at_exit(index);
+            let may_start_exec = self.processes[0]
+                .permits(Role::Init, Permit::StartExec)
+                .is_ok();
+            if index == 0 || may_start_exec {
+                found.extend(self.fed(index, Input::Start));
+            }
+            for input in [Input::Pause, Input::Resume, Input::Delete] {
+                found.extend(self.fed(index, input));
+            }
+            for outcome in [Outcome::Done, Outcome::Failed] {
+                for input in [
+                    Input::PauseAnswered(outcome),
+                    Input::ResumeAnswered(outcome),
+                    Input::DeleteAnswered(outcome),
+                ] {
+                    found.extend(self.fed(index, input));
+                }
+                if let Some(mut next) = self.fed(index, Input::StartAnswered(outcome, others)) {
+                    // From now on an exec lives, or never will.
+                    if index > 0 && matches!(state, State::Starting(None)) {
+                        next.dead[index] = outcome == Outcome::Failed;
+                    }
+                    found.push(next);
+                }
+            }
+            let lives = !self.dead[index] || (index > 0 && matches!(state, State::Starting(None)));
+            if lives && let Some(mut next) = self.fed(index, Input::Exited(exit(), others)) {
+                next.dead[index] = true;
+                found.push(next);
+            }
+        }
+        if self.killing_others {
+            let mut next = self.clone();
+            next.killing_others = false;
+            found.push(next.settled());
+        }
+        found
+    }
+}
+
+#[test]
+fn no_reachable_container_keeps_the_exit_of_a_dead_init_for_nothing() {
+    let mut seen = std::collections::BTreeSet::new();
+    for own_pid_namespace in [true, false] {
+        seen.clear();
+        let mut to_visit = vec![Lives::new(own_pid_namespace)];
+        while let Some(lives) = to_visit.pop() {
+            if !seen.insert(format!("{lives:?}")) {
+                continue;
+            }
+            let [init, execs @ ..] = lives.processes.as_slice() else {
+                unreachable!("there is always an init");
+            };
+            let pending = lives.killing_others
+                || execs
+                    .iter()
+                    .any(|state| matches!(state, State::Starting(_)));
+            let other_lives = (1..=execs.len()).any(|index| {
+                !lives.dead[index] && !matches!(lives.processes[index], State::Created)
+            });
+            if let State::Dying(_) = init {
+                assert!(pending || other_lives, "{:?}", lives.processes);
+            }
+            to_visit.extend(lives.successors());
+        }
+        assert!(seen.len() > 500, "only {} were visited", seen.len());
+    }
+}
+
+#[test]
+fn a_failed_start_of_the_last_exec_lets_a_dying_init_end() {
+    let lives = Lives::new(true);
+    let lives = lives.fed(0, Input::Start).unwrap();
+    let lives = lives
+        .fed(0, Input::StartAnswered(Outcome::Done, Others::Gone))
+        .unwrap();
+    let lives = lives.fed(1, Input::Start).unwrap();
+    let lives = lives.fed(0, Input::Exited(exit(), lives.others())).unwrap();
+    assert_eq!(lives.processes[0], State::Dying(exit()));
+    let lives = lives
+        .fed(1, Input::StartAnswered(Outcome::Failed, lives.others()))
+        .unwrap();
+    assert_eq!(lives.processes[0], State::Stopped(exit()));
+}
+
+#[test]
+fn while_state_says_running_an_exec_may_be_registered() {
+    for state in states() {
+        let runs = matches!(state.status(), Some(TaskStatus::Running));
+        let resuming = matches!(state, State::Resuming);
+        if runs && !resuming {
+            assert!(state.permits(Role::Init, Permit::Exec).is_ok(), "{state:?}");
+        }
+        if matches!(state.status(), Some(TaskStatus::Stopped(_))) {
+            assert!(
+                state.permits(Role::Init, Permit::Exec).is_err(),
+                "{state:?}"
+            );
+        }
+    }
+    // A program cannot be started where init is dead, and the error does not call that stopped.
+    let denied = State::Dying(exit())
+        .permits(Role::Init, Permit::StartExec)
+        .unwrap_err();
+    assert_eq!(
+        denied.to_string(),
+        "cannot exec in a process that is exiting"
     );
 }

@@ -1,5 +1,7 @@
-//! What callers ask a task for. Nothing here waits: an answer is given at once, or by the work that is started.
+//! What callers ask a task for. Nothing here blocks: a call is answered at once, by the work that it starts, or from
+//! the queue of a process that is busy ([`super::disposition`] has the table).
 
+use super::disposition::{Call, Disposition, Situation, disposition};
 use super::process::{Pending, Process, answer};
 use super::{
     Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, deletion, role, work,
@@ -7,18 +9,160 @@ use super::{
 use crate::oci::command::KillScope;
 use crate::shim::dump::TaskDump;
 use crate::shim::error::ShimError;
-use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State};
+use crate::shim::lifecycle::{Denied, Effect, Input, Permit, State, settled};
 use crate::shim::stdio::ProcessStdio;
 use crate::types::{Event, ExitRecord, Pid, Signal};
 
+/// Where a call stands.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// It has just come, and may not overtake what is queued.
+    JustCame,
+    /// It is the first of its queue.
+    Next,
+}
+
 impl Task {
-    /// Serves one call.
+    /// Serves one call, remembers it, or lets it wait.
     pub fn on_command(&mut self, command: Command) {
-        match self.must_wait_behind(&command) {
-            Err(error) => return command.refuse(error),
-            Ok(Some(busy)) => return busy.enqueue(command),
-            Ok(None) => {}
+        match self.disposition(&command, Turn::JustCame) {
+            Err(error) => command.refuse(error),
+            Ok((Disposition::Serve, _)) => self.serve(command),
+            Ok((Disposition::Remember, key)) => self.remember(&key, command),
+            Ok((Disposition::Wait, key)) => self.enqueue(&key, command),
         }
+    }
+
+    /// What becomes of `command`, and the process that it is for.
+    fn disposition(
+        &mut self,
+        command: &Command,
+        turn: Turn,
+    ) -> Result<(Disposition, Key), ShimError> {
+        let call = command.call();
+        let key = match command {
+            Command::State(key, _)
+            | Command::Start(key, _)
+            | Command::Delete(key, ..)
+            | Command::Kill(key, ..)
+            | Command::Resize(key, ..)
+            | Command::ReopenLogs(Some(key), _)
+            | Command::CloseIo(key, _)
+            | Command::Wait(key, _)
+            | Command::StartedAt(key, _) => key.clone(),
+            Command::Pids(_)
+            | Command::Pause(_)
+            | Command::Resume(_)
+            | Command::Checkpoint(..)
+            | Command::Exec(..)
+            | Command::Update(..)
+            | Command::Stats(_)
+            | Command::InitPid(_)
+            | Command::Dump(_) => None,
+            Command::ReopenLogs(None, _) => {
+                let keys = std::iter::once(None).chain(self.execs.keys().cloned().map(Some));
+                for key in keys.collect::<Vec<_>>() {
+                    let found = self.look_up(call, &key, turn)?;
+                    if found != Disposition::Serve {
+                        return Ok((found, key));
+                    }
+                }
+                None
+            }
+        };
+        Ok((self.look_up(call, &key, turn)?, key))
+    }
+
+    fn look_up(&mut self, call: Call, key: &Key, turn: Turn) -> Result<Disposition, ShimError> {
+        // A restore has the stdio open, but its terminal and its stdin belong to no process yet.
+        let restores = key.is_none() && self.restore.is_some();
+        let (init_busy, has_cgroup) = (self.init.pending_kind(), self.cgroup.is_some());
+        let process = self.process(key)?;
+        let situation = Situation {
+            role: role(key),
+            state: process.state,
+            busy: match turn {
+                Turn::JustCame => process.busy(),
+                Turn::Next => process.pending_kind(),
+            },
+            init_busy,
+            has_stdio: process.stdio.is_some() && !restores,
+            has_cgroup,
+        };
+        Ok(disposition(call, situation))
+    }
+
+    /// Lets `command` wait in the queue of the process `key`.
+    fn enqueue(&mut self, key: &Key, command: Command) {
+        let command = match command {
+            // What is open goes on in new files now; the queue holds the call for what is being opened.
+            Command::ReopenLogs(None, reply) => match self.reopen_logs(None) {
+                Ok(()) => Command::ReopenLogs(None, reply),
+                Err(error) => return answer(reply, Err(error)),
+            },
+            other => other,
+        };
+        match self.process(key) {
+            Ok(process) => process.enqueue(command),
+            Err(error) => command.refuse(error),
+        }
+    }
+
+    /// Answers a call for stdio that is not open yet; [`Process::apply_remembered`] does what it asks.
+    fn remember(&mut self, key: &Key, command: Command) {
+        let process = match self.process(key) {
+            Ok(process) => process,
+            Err(error) => return command.refuse(error),
+        };
+        match command {
+            Command::CloseIo(_, reply) => {
+                process.remembered.close_stdin = true;
+                answer(reply, Ok(()));
+            }
+            Command::Resize(_, width, height, reply) => {
+                process.remembered.size = Some((width, height));
+                answer(reply, Ok(()));
+            }
+            other => self.serve(other),
+        }
+    }
+
+    /// Does all that a command or a fact has made possible: init's exit is announced when its last exec is gone, and
+    /// the calls that waited are served. Runs after each of them, so that no way out of a pending call can forget it.
+    pub fn settle(&mut self) {
+        loop {
+            if let Some(input) = settled(self.init.state, self.others()) {
+                self.must_feed(&None, input);
+            }
+            let Some(command) = self.next_in_turn() else {
+                return;
+            };
+            self.serve(command);
+        }
+    }
+
+    /// Takes a call out of a queue whose turn it is.
+    fn next_in_turn(&mut self) -> Option<Command> {
+        let execs = self.execs.iter().filter(|(_, exec)| !exec.queue.is_empty());
+        let keys: Vec<Key> = std::iter::once(None)
+            .chain(execs.map(|(id, _)| Some(id.clone())))
+            .collect();
+        for key in keys {
+            let Some(command) = self.process(&key).ok()?.queue.pop_front() else {
+                continue;
+            };
+            match self.disposition(&command, Turn::Next) {
+                // Its own process may still be busy, or another one.
+                Ok((Disposition::Wait, _)) => self.process(&key).ok()?.queue.push_front(command),
+                Ok((Disposition::Serve | Disposition::Remember, _)) | Err(_) => {
+                    return Some(command);
+                }
+            }
+        }
+        None
+    }
+
+    fn serve(&mut self, command: Command) {
         match command {
             Command::State(key, reply) => answer(reply, self.state(&key)),
             Command::Start(key, reply) => self.request(&key, Input::Start, Pending::Start(reply)),
@@ -73,37 +217,6 @@ impl Task {
         }
     }
 
-    /// The process whose present call `command` has to wait for.
-    fn must_wait_behind(&mut self, command: &Command) -> Result<Option<&mut Process>, ShimError> {
-        let (key, always) = match command {
-            Command::Start(key, _) | Command::Delete(key, ..) => (key, true),
-            Command::Pause(_)
-            | Command::Resume(_)
-            | Command::Checkpoint(..)
-            | Command::Update(..) => (&None, true),
-            // A signal must not overtake the start it was sent after; but a hung pause must not hold up a kill.
-            Command::Kill(key, ..) => (key, false),
-            Command::State(..)
-            | Command::Pids(_)
-            | Command::Exec(..)
-            | Command::Resize(..)
-            | Command::CloseIo(..)
-            | Command::ReopenLogs(..)
-            | Command::Wait(..)
-            | Command::Stats(_)
-            | Command::StartedAt(..)
-            | Command::InitPid(_)
-            | Command::Dump(_) => return Ok(None),
-        };
-        let process = self.process(key)?;
-        let waits = match process.pending {
-            None => false,
-            Some(Pending::Start(_) | Pending::Delete(..)) => true,
-            Some(Pending::Freeze(_) | Pending::Other) => always,
-        };
-        Ok(waits.then_some(process))
-    }
-
     fn dump(&self) -> TaskDump {
         let execs = self.execs.iter().map(|(id, exec)| exec.dump(Some(id)));
         TaskDump {
@@ -117,7 +230,7 @@ impl Task {
     /// Feeds a request to the process's life and starts the call that follows, or answers why not.
     fn request(&mut self, key: &Key, input: Input, pending: Pending) {
         if let (Some(_), Input::Start) = (key, input)
-            && let Err(denied) = self.init.state.permits(role(&None), Permit::Exec)
+            && let Err(denied) = self.init.state.permits(role(&None), Permit::StartExec)
         {
             return refuse(pending, denied.into());
         }

@@ -7,7 +7,7 @@ use log::{error, info, warn};
 use super::commands::{never_ran, refuse};
 use super::process::{Pending, answer};
 use super::work::{self, Started};
-use super::{DeletedProcess, Key, Task, role};
+use super::{Command, DeletedProcess, Key, Task, role};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::shim::error::ShimError;
 use crate::shim::exit;
@@ -59,7 +59,6 @@ impl Task {
             Fact::DeleteAnswered(key, result) => self.on_delete_answered(&key, result),
             Fact::OtherAnswered => {
                 self.init.pending = None;
-                self.next(&None);
             }
             Fact::Exited(key, exit) => self.on_exited(key, exit),
             Fact::Recorded(key, exit) => {
@@ -68,7 +67,6 @@ impl Task {
             }
             Fact::OthersKilled => {
                 self.killing_others = false;
-                self.end_dying();
             }
             Fact::OthersDeadline => {
                 if matches!(self.init.state, State::Dying(_)) {
@@ -99,7 +97,7 @@ impl Task {
 
     /// As [`Task::feed`], for what cannot be refused: a refusal is a defect of ours, and is only logged, since a shim
     /// that owns a child must not end.
-    fn must_feed(&mut self, key: &Key, input: Input) {
+    pub(super) fn must_feed(&mut self, key: &Key, input: Input) {
         if let Err(denied) = self.feed(key, input) {
             error!(container = self.shared.caller.id.as_str(); "{denied}");
         }
@@ -155,16 +153,6 @@ impl Task {
         if let Some(event) = event {
             self.shared.publisher.publish(event);
         }
-        if key.is_some() {
-            self.end_dying();
-        }
-    }
-
-    /// Lets a dying init be dead, if nothing is left that it has to wait for.
-    fn end_dying(&mut self) {
-        if matches!(self.init.state, State::Dying(_)) && self.others() == Others::Gone {
-            self.must_feed(&None, Input::OthersEnded);
-        }
     }
 
     /// Whether the exit of the process `key` has something to wait for: what shares init's pid namespace is killed first.
@@ -176,13 +164,11 @@ impl Task {
         }
     }
 
-    fn others(&self) -> Others {
-        let mut execs = self.execs.values();
-        if self.killing_others || execs.any(|exec| exec.state.holds_init_exit()) {
-            Others::Alive
-        } else {
-            Others::Gone
-        }
+    pub(super) fn others(&self) -> Others {
+        Others::of(
+            self.killing_others,
+            self.execs.values().map(|exec| exec.state),
+        )
     }
 
     fn end_others(&mut self) {
@@ -212,6 +198,7 @@ impl Task {
                 process.started_at = Some(Timestamp::now());
                 process.pid = started.pid.or(process.pid);
                 process.stdio = started.stdio.or(process.stdio.take());
+                process.apply_remembered();
                 let pid = process.pid;
                 self.must_feed(key, Input::StartAnswered(Outcome::Done, others));
                 if let Some(cgroup) = started.cgroup {
@@ -241,7 +228,6 @@ impl Task {
                 }
             }
         }
-        self.next(key);
     }
 
     /// Deletes the ended task on nobody's behalf.
@@ -259,7 +245,6 @@ impl Task {
         if let Some(Pending::Freeze(reply)) = pending {
             answer(reply, result);
         }
-        self.next(&None);
     }
 
     fn on_delete_answered(&mut self, key: &Key, result: Result<(), ShimError>) {
@@ -289,27 +274,16 @@ impl Task {
             for waiter in waiters {
                 answer(waiter, Err(Denied::Finished.into()));
             }
-            for command in queue {
-                command.refuse(Denied::Finished.into());
-            }
             if let Some(exec) = key {
                 self.execs.remove(exec);
             }
-        } else {
-            self.next(key);
-        }
-    }
-
-    /// Serves the calls that waited, until one makes the process busy again.
-    fn next(&mut self, key: &Key) {
-        while let Ok(process) = self.process(key) {
-            if process.pending.is_some() {
-                return;
+            for command in queue {
+                match command {
+                    // It is for all processes, and only this one is gone.
+                    Command::ReopenLogs(None, _) => self.on_command(command),
+                    other => other.refuse(Denied::Finished.into()),
+                }
             }
-            let Some(command) = process.queue.pop_front() else {
-                return;
-            };
-            self.on_command(command);
         }
     }
 

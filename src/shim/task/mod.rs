@@ -12,6 +12,7 @@
 //! process wait for each other in a bounded queue of that process.
 //!
 //! - [`process`]: what is kept of one process.
+//! - [`disposition`]: which calls wait for others, as a table.
 //! - [`commands`]: what callers ask for.
 //! - [`facts`]: what happens, and what follows from it.
 //! - [`work`] and [`deletion`]: what runs beside the actor.
@@ -40,6 +41,7 @@ use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus
 
 pub mod commands;
 pub mod deletion;
+pub mod disposition;
 pub mod facts;
 pub mod process;
 pub mod work;
@@ -204,6 +206,7 @@ impl Task {
                     None => callers = false,
                 },
             }
+            self.settle();
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use log::warn;
 use tokio::time::Instant;
 
+use super::disposition::{Busy, Call};
 use super::{Command, DeletedProcess, Reply};
 use crate::shim::dump::ProcessDump;
 use crate::shim::error::ShimError;
@@ -61,6 +63,17 @@ pub struct Process {
     pub pending: Option<Pending>,
     /// The calls that wait for that.
     pub queue: VecDeque<Command>,
+    /// What was asked of its stdio before that was open.
+    pub remembered: Remembered,
+}
+
+/// Calls for stdio that came before the process had started. They are answered when they come.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// CloseIO.
+    pub close_stdin: bool,
+    /// ResizePty: columns and rows, the last ones asked for.
+    pub size: Option<(u16, u16)>,
 }
 
 impl Process {
@@ -78,6 +91,45 @@ impl Process {
             waiters: Vec::new(),
             pending: None,
             queue: VecDeque::new(),
+            remembered: Remembered {
+                close_stdin: false,
+                size: None,
+            },
+        }
+    }
+
+    /// What it is busy with.
+    #[must_use]
+    pub fn pending_kind(&self) -> Option<Busy> {
+        self.pending.as_ref().map(Pending::busy)
+    }
+
+    /// What a new call finds it busy with: the pending call, or a Start or Delete in the queue that it must not overtake.
+    #[must_use]
+    pub fn busy(&self) -> Option<Busy> {
+        let queued = self.queue.iter().find_map(|command| match command.call() {
+            Call::Start => Some(Busy::Start),
+            Call::Delete => Some(Busy::Delete),
+            _ => None,
+        });
+        match (self.pending_kind(), queued) {
+            (Some(Busy::Freeze | Busy::Other), Some(queued)) => Some(queued),
+            (Some(pending), _) => Some(pending),
+            (None, queued) => queued,
+        }
+    }
+
+    /// Does what was asked of the stdio before the process had started. Their callers have their answer.
+    pub fn apply_remembered(&mut self) {
+        let remembered = std::mem::take(&mut self.remembered);
+        let Some(stdio) = &self.stdio else { return };
+        if remembered.close_stdin {
+            stdio.close_stdin();
+        }
+        if let Some((width, height)) = remembered.size
+            && let Err(error) = stdio.resize(width, height)
+        {
+            warn!(width, height; "set the size of a new terminal: {error}");
         }
     }
 
