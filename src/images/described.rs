@@ -14,8 +14,9 @@ const MOST_LAYERS: usize = 200;
 pub(super) struct Described {
     /// Its names in the archive.
     pub names: Vec<Reference>,
-    /// The digest of its manifest, where it has an OCI one.
-    pub manifest: Option<Digest>,
+    /// The digests that it is named by: of its manifest, and of each index that leads to it. None in an archive without
+    /// OCI manifests.
+    pub digests: Vec<Digest>,
     /// The digest of its configuration.
     pub id: Digest,
     /// Its configuration, as it is in the archive.

@@ -80,7 +80,7 @@ fn image(archive: &Archive, manifest: &Manifest) -> Result<Described, ImageError
             .iter()
             .map(|tag| Reference::parse(tag))
             .collect::<Result<_, _>>()?,
-        manifest: None,
+        digests: Vec::new(),
         id: Digest::of(&config),
         config,
         layers,

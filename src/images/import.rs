@@ -68,7 +68,7 @@ impl ImageStore {
         let config = config(&diff_id)?;
         let image = Described {
             names: vec![name],
-            manifest: None,
+            digests: Vec::new(),
             id: Digest::of(&config),
             config,
             layers: Vec::new(),

@@ -4,7 +4,7 @@
 //! {"version":1,"images":[{
 //!   "id":"sha256:..",                                  digest of configs/HEX
 //!   "tags":["docker.io/library/busybox:latest"],       each is one image's only
-//!   "digests":["docker.io/library/busybox@sha256:.."], of the manifest
+//!   "digests":["docker.io/library/busybox@sha256:.."], of the manifest and of its index
 //!   "layers":["0123456789ab"],                         names in layers/, the lowest first
 //!   "size":4567}]}                                     bytes of the layers on disk
 //! ```

@@ -244,9 +244,9 @@ impl<'a> Loading<'a> {
         let mut tags = tags.by_ref().collect::<Vec<_>>();
         tags.sort_unstable();
         tags.dedup();
-        let digests = image.manifest.iter().flat_map(|manifest| {
+        let digests = image.digests.iter().flat_map(|digest| {
             let names = image.names.iter();
-            names.map(move |name| name.with_digest(manifest))
+            names.map(move |name| name.with_digest(digest))
         });
         let mut digests = digests.collect::<Vec<_>>();
         digests.sort_unstable();

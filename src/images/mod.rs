@@ -79,7 +79,8 @@ pub struct Image {
     pub id: String,
     /// Its names: `docker.io/library/busybox:latest`.
     pub tags: Vec<String>,
-    /// Its names by the digest of its manifest, where it came with one: `docker.io/library/busybox@sha256:..`.
+    /// Its names by the digests of its manifest and of the index that it was chosen from, where it came with them:
+    /// `docker.io/library/busybox@sha256:..`.
     pub digests: Vec<String>,
     /// The names of its layers in the store, the lowest first.
     pub layers: Vec<String>,
@@ -99,7 +100,7 @@ pub struct FsInfo {
 }
 
 impl ImageStore {
-    /// The store in `root`, which is made with the first image.
+    /// The store in `root`. Nothing is made yet: [`ImageStore::make_root`], or the first image, does that.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
@@ -174,7 +175,7 @@ impl ImageStore {
     }
 
     /// The image that people mean by `reference`: a name with or without tag or digest, the id, `sha256:` with that of
-    /// the id or the manifest, or the beginning of one id.
+    /// the id, the manifest or its index, or the beginning of one id.
     ///
     /// # Errors
     /// [`ImageError::NotFound`], [`ImageError::Ambiguous`], and as [`ImageStore::list`].
@@ -228,7 +229,11 @@ impl ImageStore {
         }]
     }
 
-    fn make_root(&self) -> Result<(), ImageError> {
+    /// Makes the directory of the store. Kubelet looks it up before there is an image (ImageFsInfo).
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn make_root(&self) -> Result<(), ImageError> {
         use std::os::unix::fs::DirBuilderExt;
         let made = std::fs::DirBuilder::new()
             .recursive(true)

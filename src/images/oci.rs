@@ -120,7 +120,10 @@ pub(super) fn images(archive: &Archive) -> Result<Option<Vec<Described>>, ImageE
         image.names = names;
         // The same image under more than one name is listed more than once.
         match images.iter_mut().find(|known| known.id == image.id) {
-            Some(known) => known.names.extend(image.names),
+            Some(known) => {
+                known.names.extend(image.names);
+                known.digests.extend(image.digests);
+            }
             None => images.push(image),
         }
     }
@@ -189,7 +192,8 @@ fn choose(
             ));
         };
         for manifest in &manifests {
-            if let Some(image) = choose(archive, &file, manifest, depth, found)? {
+            if let Some(mut image) = choose(archive, &file, manifest, depth, found)? {
+                image.digests.push(descriptor.digest(subject)?);
                 return Ok(Some(image));
             }
         }
@@ -240,7 +244,7 @@ fn image(
         .collect::<Result<_, ImageError>>()?;
     Ok(Some(Described {
         names: Vec::new(),
-        manifest: Some(manifest),
+        digests: vec![manifest],
         id: config.digest(subject)?,
         config: bytes,
         layers,

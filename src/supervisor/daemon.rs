@@ -136,6 +136,9 @@ fn serve(options: &Options) -> Result<(), ServeError> {
         log::warn!(error:% = error; "the limit of open files stays as it is: each container takes three");
     }
     let _lock = claim::prepare(supervisor.store.layout())?;
+    if let Err(error) = supervisor.images.make_root() {
+        log::warn!(error:% = chain(&error); "the directory of the images cannot be made");
+    }
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()
         .enable_all()

@@ -131,6 +131,31 @@ fn of_an_index_for_many_machines_the_image_for_this_one_is_taken() {
 }
 
 #[test]
+fn an_image_is_found_by_the_digest_of_its_manifest_and_of_its_index() {
+    let place = Place::new();
+    let directory = place.path("layout");
+    let mut writer = Layout::new(&directory);
+    let own = writer.manifest(&layers(), Pack::Gzip, machine());
+    let index = writer.index(std::slice::from_ref(&own));
+    writer.add(index.clone(), NAME).finish();
+    place.store().load(&directory, None).unwrap();
+    let image = place.store().get(NAME).unwrap();
+    assert_eq!(image.digests.len(), 2, "{:?}", image.digests);
+    let (repository, _) = NAME.rsplit_once(':').unwrap();
+    for descriptor in [&own, &index] {
+        let digest = descriptor["digest"].as_str().unwrap();
+        for reference in [
+            digest.to_owned(),
+            format!("{repository}@{digest}"),
+            format!("{NAME}@{digest}"),
+        ] {
+            let found = place.store().get(&reference);
+            assert_eq!(found.unwrap().id, image.id, "{reference}");
+        }
+    }
+}
+
+#[test]
 fn an_image_for_other_machines_is_refused_with_what_there_is() {
     let place = Place::new();
     let directory = place.path("layout");

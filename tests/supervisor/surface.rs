@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::life::ready;
 use crate::support::poll;
-use crate::support::supervisor::{IMAGE, Supervisor};
+use crate::support::supervisor::{IMAGE, Options, Supervisor};
 use crate::support::supervisor_calls::{pid, stats};
 
 fn spec(image: &str) -> Option<cri::ImageSpec> {
@@ -218,4 +218,39 @@ fn a_verbose_status_says_where_everything_of_a_container_is() {
         let path = info[file].as_str().unwrap();
         assert!(fs::metadata(path).is_ok(), "{file}: {path}");
     }
+}
+
+#[test]
+fn the_file_systems_of_images_and_containers_are_there_from_the_start_and_differ() {
+    let supervisor = Supervisor::start(Options::default());
+    let usage = || {
+        let (_, mut service) = supervisor.client();
+        let usage = supervisor.wait(service.image_fs_info(cri::ImageFsInfoRequest {}));
+        let usage = supervisor.expect(usage);
+        let only = |all: Vec<cri::FilesystemUsage>| {
+            assert_eq!(all.len(), 1);
+            let usage = &all[0];
+            let directory = usage.fs_id.as_ref().unwrap().mountpoint.clone();
+            assert!(std::path::Path::new(&directory).is_dir(), "{directory}");
+            (directory, usage.used_bytes.unwrap().value)
+        };
+        (
+            only(usage.image_filesystems),
+            only(usage.container_filesystems),
+        )
+    };
+    let (images, containers) = usage();
+    assert_ne!(images.0, containers.0);
+    assert_eq!((images.1, containers.1), (0, 0));
+    supervisor.load_busybox();
+    let pod = supervisor.run_pod("p");
+    let script = "head -c 300000 /dev/zero >/file; exec sleep 1000";
+    supervisor.run(&pod, "c", &["/bin/sh", "-c", script]);
+    poll::until("the file is counted", || {
+        let (images, containers) = usage();
+        // The image is larger than what is written.
+        let seen = images.1 > containers.1 && containers.1 >= 300_000;
+        seen.then_some(())
+            .ok_or_else(|| format!("{images:?} {containers:?}"))
+    });
 }

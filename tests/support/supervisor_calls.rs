@@ -89,16 +89,25 @@ impl Supervisor {
 
     /// Creates a container as `config` asks; its id.
     pub fn create_as(&self, pod: &str, config: cri::ContainerConfig) -> String {
+        let answer = self.try_create_as(pod, config);
+        let id = self.expect(answer).container_id;
+        self.note(&id);
+        id
+    }
+
+    /// Asks for a container as `config` says, and shows the answer.
+    pub fn try_create_as(
+        &self,
+        pod: &str,
+        config: cri::ContainerConfig,
+    ) -> Result<tonic::Response<cri::CreateContainerResponse>, tonic::Status> {
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: pod.to_owned(),
             config: Some(config),
             sandbox_config: Some(self.pod_config("pod")),
         };
         let (mut runtime, _) = self.client();
-        let answer = self.wait(runtime.create_container(request));
-        let id = self.expect(answer).container_id;
-        self.note(&id);
-        id
+        self.wait(runtime.create_container(request))
     }
 
     /// Starts a container.

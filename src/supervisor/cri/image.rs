@@ -4,6 +4,8 @@
 //! is being made is in no list yet: so making one and forgetting an image exclude each other.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -118,22 +120,25 @@ impl cri::image_service_server::ImageService for Service {
         &self,
         _: Request<cri::ImageFsInfoRequest>,
     ) -> Answer<cri::ImageFsInfoResponse> {
-        let FsInfo { bytes, inodes } = self
+        let images = self
             .images(ImageStore::fs_info)
             .await
             .map_err(|error| refuse("ImageFsInfo", error))?;
-        let usage = cri::FilesystemUsage {
+        let containers = self.writable_layers().await;
+        let containers = containers.map_err(|error| refuse("ImageFsInfo", error))?;
+        let usage = |directory: &Path, used: FsInfo| cri::FilesystemUsage {
             timestamp: convert::nanos(Timestamp::now()),
             fs_id: Some(cri::FilesystemIdentifier {
-                mountpoint: self.supervisor.images.root().display().to_string(),
+                mountpoint: directory.display().to_string(),
             }),
-            used_bytes: Some(cri::UInt64Value { value: bytes }),
-            inodes_used: Some(cri::UInt64Value { value: inodes }),
+            used_bytes: Some(cri::UInt64Value { value: used.bytes }),
+            inodes_used: Some(cri::UInt64Value { value: used.inodes }),
         };
-        // As containerd answers (`image_service` of its CRI plugin): both are of one file system.
+        // Two directories, as a rule of one file system: kubelet compares their devices
+        // (pkg/kubelet/stats/provider.go, HasDedicatedImageFs).
         Ok(Response::new(cri::ImageFsInfoResponse {
-            image_filesystems: vec![usage.clone()],
-            container_filesystems: vec![usage],
+            image_filesystems: vec![usage(self.supervisor.images.root(), images)],
+            container_filesystems: vec![usage(self.supervisor.store.layout().root(), containers)],
         }))
     }
 }
@@ -153,6 +158,29 @@ impl Service {
                 source: std::io::Error::other(ended),
             })),
         }
+    }
+
+    /// What the containers' writable layers take of the disk, counted now or a moment ago. One with too many files to be
+    /// counted is left out.
+    async fn writable_layers(&self) -> Result<FsInfo, Error> {
+        let (supervisor, layers) = (Arc::clone(&self.supervisor), Arc::clone(&self.layers));
+        let counted = tokio::task::spawn_blocking(move || {
+            let mut sum = FsInfo::default();
+            for container in supervisor.store.containers() {
+                if let Some(layer) = layers.of(container.id(), &container.dir().join("upper")) {
+                    sum.bytes = sum.bytes.saturating_add(layer.bytes);
+                    sum.inodes = sum.inodes.saturating_add(layer.inodes);
+                }
+            }
+            sum
+        });
+        counted.await.map_err(|ended| {
+            Error::Store(StoreError {
+                operation: "count the files of",
+                path: self.supervisor.store.layout().containers(),
+                source: std::io::Error::other(ended),
+            })
+        })
     }
 
     /// The layers that containers have; `None` where one's cannot be read.

@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, major, minor};
 
 use super::SpecError;
 use crate::sys::opaque::is_opaque;
@@ -24,44 +24,43 @@ use crate::sys::opaque::is_opaque;
 const MAX_LINKS: usize = 40;
 
 /// A directory: the ones that it is made of, the top one first.
-type Merged = Vec<OwnedFd>;
+pub(super) type Merged = Vec<OwnedFd>;
 
 /// What a name is.
 #[derive(Debug)]
-enum Entry {
+pub(super) enum Entry {
     Absent,
     Directory(Merged),
     Link(OsString),
     /// Anything else, in this directory under this name.
     Other(OwnedFd, OsString),
+    /// Nothing, since a part of the path before the last is no directory.
+    Blocked,
 }
 
-/// A directory as an image has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Directory {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) content: Content,
-}
-
-/// Whether a directory has entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
-    Nothing,
-    Something,
+/// What an image has at a path where a directory is wanted.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Nothing; it can be made.
+    Free,
+    /// A directory.
+    Directory(Merged),
+    /// A file, or a path that leads through one.
+    File,
 }
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
-const FILE: OFlag = OFlag::O_RDONLY
+/// Opens a file for reading, which never waits.
+pub(super) const FILE: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-fn kind(stat: &FileStat) -> SFlag {
+/// The type of a file (inode(7)).
+pub(super) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
@@ -70,7 +69,8 @@ fn is_whiteout(stat: &FileStat) -> bool {
     kind(stat) == SFlag::S_IFCHR && major(stat.st_rdev) == 0 && minor(stat.st_rdev) == 0
 }
 
-fn lookup(directory: &Merged, name: &OsStr) -> io::Result<Entry> {
+/// What `directory` shows under `name`.
+pub(super) fn lookup(directory: &Merged, name: &OsStr) -> io::Result<Entry> {
     let mut merged = Merged::new();
     for layer in directory {
         let stat = match fstatat(layer, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -148,7 +148,7 @@ impl<'a> Layers<'a> {
                     }
                 }
                 other @ Entry::Other(..) if ahead.is_empty() => return Ok(other),
-                Entry::Other(..) => return Ok(Entry::Absent),
+                Entry::Other(..) | Entry::Blocked => return Ok(Entry::Blocked),
             }
         }
         Ok(way.pop().map_or(Entry::Absent, Entry::Directory))
@@ -178,34 +178,16 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// A directory; `None` where there is none of that name.
-    pub(super) fn directory(self, path: &Path) -> Result<Option<Directory>, SpecError> {
-        self.describe(path)
-            .map_err(SpecError::io("look up in the image", path))
-    }
-
-    fn describe(self, path: &Path) -> io::Result<Option<Directory>> {
-        let Entry::Directory(merged) = self.find(path)? else {
-            return Ok(None);
-        };
-        let Some(top) = merged.first() else {
-            return Ok(None);
-        };
-        let stat = fstat(top)?;
-        let mut content = Content::Nothing;
-        // A whiteout alone counts too: what it hides is then no less to be told than what is there.
-        for layer in &merged {
-            let name = format!("/proc/self/fd/{}", layer.as_raw_fd());
-            if std::fs::read_dir(name)?.next().is_some() {
-                content = Content::Something;
-            }
-        }
-        Ok(Some(Directory {
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            content,
-        }))
+    /// What is at `path`, links followed.
+    pub(super) fn place(self, path: &Path) -> Result<Place, SpecError> {
+        let found = self.find(path);
+        Ok(
+            match found.map_err(SpecError::io("look up in the image", path))? {
+                Entry::Absent | Entry::Link(_) => Place::Free,
+                Entry::Directory(merged) => Place::Directory(merged),
+                Entry::Other(..) | Entry::Blocked => Place::File,
+            },
+        )
     }
 }
 
@@ -300,18 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_tells_whether_any_layer_has_something_in_it() {
+    fn a_place_is_free_a_directory_or_a_file() {
         let image = Image::new(2);
         image.0.write("0/full/file", "");
-        std::fs::create_dir(image.0.path().join("1/full")).unwrap();
-        std::fs::create_dir(image.0.path().join("1/empty")).unwrap();
+        image.whiteout("1/gone");
         let layers = Layers::new(&image.1);
-        let content = |path: &str| {
-            let found = layers.directory(Path::new(path)).unwrap();
-            found.map(|directory| directory.content)
-        };
-        assert_eq!(content("/full"), Some(Content::Something));
-        assert_eq!(content("/empty"), Some(Content::Nothing));
-        assert_eq!(content("/none"), None);
+        let place = |path: &str| layers.place(Path::new(path)).unwrap();
+        assert!(matches!(place("/full"), Place::Directory(_)));
+        assert!(matches!(place("/none"), Place::Free));
+        assert!(matches!(place("/gone"), Place::Free));
+        assert!(matches!(place("/full/file"), Place::File));
+        assert!(matches!(place("/full/file/below"), Place::File));
     }
 }

@@ -26,6 +26,7 @@
 
 mod capabilities;
 mod checks;
+mod copy_up;
 mod devices;
 mod error;
 mod host;
@@ -42,6 +43,7 @@ mod signal;
 mod tests;
 mod unified;
 mod user;
+mod volumes;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -57,13 +59,14 @@ use crate::types::{ContainerId, Pid};
 
 pub use error::SpecError;
 pub use host::{CgroupVersion, HostFacts, Limit, Support};
-pub use mounts::{PodFiles, Volume};
+pub use mounts::PodFiles;
 pub use namespaces::{PodNamespace, PodNamespaces, PodPid, set_target};
-pub use prepare::{prepare_mounts, prepare_volumes};
+pub use prepare::prepare_mounts;
 pub use process::exec_process;
 pub use resources::{resources, updated};
 pub use sandbox::check_sandbox;
 pub use signal::stop_signal;
+pub use volumes::{Volume, prepare_volumes};
 
 /// What runc 1.1 and crun 1.8 know.
 const OCI_VERSION: &str = "1.0.2";

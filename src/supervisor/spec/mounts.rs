@@ -23,15 +23,6 @@ pub struct PodFiles {
     pub dev_shm: Option<PathBuf>,
 }
 
-/// A directory that stands in for one that the image declares as a volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Where the container sees it.
-    pub container_path: PathBuf,
-    /// Where it is.
-    pub host_path: PathBuf,
-}
-
 /// Whether a mount can be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {

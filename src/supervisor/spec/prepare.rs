@@ -1,15 +1,11 @@
 //! What of a container's mounts has to be done on the machine before a specification can name it. Blocks.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-
-use oci_spec::image::ImageConfiguration;
 
 use super::SpecError;
 use super::checks::absolute;
-use super::layers::{Content, Directory, Layers};
-use super::mounts::{Volume, destination, propagation};
+use super::mounts::{destination, propagation};
 use crate::api::cri::{self, MountPropagation};
 
 /// The mounts' sources on the machine, one for each of `config.mounts`: links followed, missing directories made.
@@ -97,79 +93,11 @@ fn unescape(text: &str) -> String {
         .replace("\\134", "\\")
 }
 
-/// Directories for what the image declares as volumes, made in `directory`; for [`super::Inputs::volumes`].
-///
-/// A container has its own writable layer, which goes with it: there a volume is no more than a directory, and none is
-/// made. Where the root filesystem is read-only a volume must still be written to: each gets a directory of its own
-/// with the mode and owner that the image gives it. Those that the request mounts something on are left out.
-///
-/// # Errors
-/// A volume that has content in the image: it would have to be copied, which is not supported yet.
-pub fn prepare_volumes(
-    image: &ImageConfiguration,
-    config: &cri::ContainerConfig,
-    layers: &[PathBuf],
-    directory: &Path,
-) -> Result<Vec<Volume>, SpecError> {
-    let linux = config.linux.as_ref();
-    let context = linux.and_then(|linux| linux.security_context.as_ref());
-    if !context.is_some_and(|context| context.readonly_rootfs) {
-        return Ok(Vec::new());
-    }
-    let declared = image
-        .config()
-        .as_ref()
-        .and_then(|config| config.volumes().as_ref());
-    let mut places = Vec::new();
-    for place in declared.into_iter().flatten() {
-        places.push(absolute("image config.Volumes", place)?);
-    }
-    // They come from a JSON object, which has no order.
-    places.sort();
-    places.dedup();
-    for (index, mount) in config.mounts.iter().enumerate() {
-        let taken = destination(index, mount)?;
-        places.retain(|place| *place != taken);
-    }
-    let layers = Layers::new(layers);
-    let mut volumes = Vec::new();
-    for (number, container_path) in places.into_iter().enumerate() {
-        let like = layers.directory(&container_path)?.unwrap_or(Directory {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            content: Content::Nothing,
-        });
-        if like.content == Content::Something {
-            return Err(SpecError::unsupported(
-                "image config.Volumes",
-                format!(
-                    "{} has content, and linux.security_context.readonly_rootfs is set",
-                    container_path.display()
-                ),
-            ));
-        }
-        let host_path = directory.join(number.to_string());
-        make(&host_path, like).map_err(SpecError::io("make", &host_path))?;
-        volumes.push(Volume {
-            container_path,
-            host_path,
-        });
-    }
-    Ok(volumes)
-}
-
-fn make(path: &Path, like: Directory) -> std::io::Result<()> {
-    fs::create_dir_all(path)?;
-    chown(path, Some(like.uid), Some(like.gid))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(like.mode))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::file::scratch::Scratch;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     fn config(mount: cri::Mount) -> cri::ContainerConfig {
         cri::ContainerConfig {
@@ -218,49 +146,5 @@ mod tests {
         assert_eq!(peers(table, Path::new("/a b/x")), ["master:7"]);
         assert_eq!(peers(table, Path::new("/c/x")), [""; 0]);
         assert_eq!(peers(table, Path::new("/cc")), ["shared:1"]);
-    }
-
-    #[test]
-    fn a_volume_of_a_readonly_container_is_a_directory_like_the_images() {
-        let scratch = Scratch::new();
-        let layer = scratch.path().join("layer");
-        fs::create_dir_all(layer.join("data")).unwrap();
-        chown(layer.join("data"), Some(7), Some(8)).unwrap();
-        fs::set_permissions(layer.join("data"), fs::Permissions::from_mode(0o1700)).unwrap();
-        scratch.write("layer/full/file", "");
-        let image = |volumes: &str| -> ImageConfiguration {
-            serde_json::from_str(&format!(
-                r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},
-                    "config":{{"Volumes":{{{volumes}}}}}}}"#
-            ))
-            .unwrap()
-        };
-        let mut config = cri::ContainerConfig::default();
-        let at = scratch.path().join("volumes");
-        let volumes = |image: &ImageConfiguration, config: &cri::ContainerConfig| {
-            prepare_volumes(image, config, std::slice::from_ref(&layer), &at)
-        };
-        let two = image(r#""/new":{},"/data/":{}"#);
-        assert_eq!(volumes(&two, &config).unwrap(), []);
-        config.linux = Some(cri::LinuxContainerConfig {
-            security_context: Some(cri::LinuxContainerSecurityContext {
-                readonly_rootfs: true,
-                ..Default::default()
-            }),
-            ..Default::default()
-        });
-        let made = volumes(&two, &config).unwrap();
-        assert_eq!(made[0].container_path, Path::new("/data"));
-        let meta = fs::metadata(&made[0].host_path).unwrap();
-        assert_eq!((meta.uid(), meta.gid()), (7, 8));
-        assert_eq!(meta.mode() & 0o7777, 0o1700);
-        assert_eq!(made[1].container_path, Path::new("/new"));
-        let error = volumes(&image(r#""/full":{}"#), &config).unwrap_err();
-        assert_eq!(error.field(), Some("image config.Volumes"));
-        config.mounts = vec![cri::Mount {
-            container_path: "/full".into(),
-            ..Default::default()
-        }];
-        assert_eq!(volumes(&image(r#""/full":{}"#), &config).unwrap(), []);
     }
 }
