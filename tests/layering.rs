@@ -147,6 +147,17 @@ fn only_sys_has_unsafe_code() {
     }
 }
 
+/// A pointer that is turned into a number without exposing its provenance gives the compiler leave to assume that the
+/// kernel neither reads nor writes what it points to (`std::ptr`, "Provenance"): `expose_provenance`, or a typed pointer.
+#[test]
+fn no_address_is_taken_without_its_provenance() {
+    for (path, _, text) in files() {
+        for word in [".addr()", "without_provenance", "transmute", "as_ptr() as "] {
+            assert!(!text.contains(word), "{path:?}: {word}");
+        }
+    }
+}
+
 #[test]
 fn every_file_opens_with_what_it_owns_and_stays_readable() {
     for (path, layer, text) in files() {
