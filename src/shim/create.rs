@@ -126,7 +126,7 @@ pub async fn create(
         execs: BTreeMap::new(),
         cgroup: None,
         oom_kills: 0,
-        oom_notices: 0,
+        counted_oom_kills: 0,
         own_pid_namespace,
         killing_others: false,
         restore: init.restore,

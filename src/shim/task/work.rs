@@ -2,6 +2,7 @@
 //! the actor a fact, or by answering its caller.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -32,6 +33,10 @@ use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 /// How often an ended task looks whether its bundle is still there.
 const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The pauses between two looks for a kill that the kernel has given notice of: two seconds in all.
+const FIRST_OOM_LOOK: Duration = Duration::from_millis(1);
+const LAST_OOM_LOOK: Duration = Duration::from_millis(1024);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -406,15 +411,38 @@ pub async fn watch_oom(shared: Rc<Shared>, cgroup: Rc<Cgroup>) {
     };
     drop(cgroup);
     while let Ok(mut ready) = readiness.readable().await {
-        match watch.consume() {
-            Ok(OomNotice::Oom) => tell(&shared, Fact::OutOfMemory),
-            Ok(OomNotice::Nothing) => {}
-            Ok(OomNotice::Gone) | Err(_) => return,
-        }
-        if shared.facts.is_closed() {
+        ready.clear_ready();
+        if tell_oom(&shared, &mut watch).await.is_break() || shared.facts.is_closed() {
             return;
         }
-        ready.clear_ready();
+    }
+}
+
+/// Tells what a wake meant, and looks again until kills that the kernel has given notice of are counted. One wake may stand
+/// for several.
+async fn tell_oom(shared: &Shared, watch: &mut OomWatch) -> ControlFlow<()> {
+    let mut pause = None;
+    loop {
+        match watch.consume() {
+            Ok(OomNotice::Killed) => {
+                tell(shared, Fact::OomKilled);
+                pause = Some(FIRST_OOM_LOOK);
+            }
+            Ok(OomNotice::Awaited) => pause = Some(FIRST_OOM_LOOK),
+            Ok(OomNotice::Uncounted) => tell(shared, Fact::OutOfMemory),
+            Ok(OomNotice::Nothing) => pause = pause.map(|pause| pause * 2),
+            Ok(OomNotice::Gone) => return ControlFlow::Break(()),
+            // For want of a descriptor, say.
+            Err(error) => {
+                debug!(container = shared.caller.id.as_str(); "look at the count of OOM kills: {error}");
+                pause = Some(pause.map_or(FIRST_OOM_LOOK, |pause| pause * 2));
+            }
+        }
+        // A kill that is counted later still is found at the next wake, or at the next exit.
+        match pause.filter(|pause| *pause <= LAST_OOM_LOOK) {
+            Some(pause) => sleep(pause).await,
+            None => return ControlFlow::Continue(()),
+        }
     }
 }
 
