@@ -158,6 +158,18 @@ fn no_address_is_taken_without_its_provenance() {
     }
 }
 
+/// These panic where no thread can be made (EAGAIN of clone(2)): `sys::worker` and `thread::Builder` do not.
+#[test]
+fn no_thread_is_made_by_a_call_that_panics() {
+    for (path, _, text) in files() {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for call in ["spawn_blocking(", "thread::spawn(", "scope.spawn("] {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            assert!(is_test || !code.contains(call), "{path:?}: {call}");
+        }
+    }
+}
+
 #[test]
 fn every_file_opens_with_what_it_owns_and_stays_readable() {
     for (path, layer, text) in files() {

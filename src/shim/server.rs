@@ -48,12 +48,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How long nothing needs to have happened, at least, before freed memory is given back.
 const REST_DELAY: Duration = Duration::from_millis(500);
-/// How long a worker thread is kept for the next piece of work.
-const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// How many events are taken from the kernel at once; what comes beyond is taken next.
 const EVENTS: usize = 64;
-/// Worker threads wait for disks and mounts only; more than a few would only wait together.
-const MAX_WORKERS: usize = 8;
 
 /// Why the server could not be started. After it was, it ends on Shutdown, or without a task as [`idle`] says.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +103,6 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(EVENTS)
-        .max_blocking_threads(MAX_WORKERS)
-        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .map_err(io_error("build the runtime"))?;
     if let Err(error) = logging {
@@ -128,8 +122,6 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         empty_limit: args.idle_exit,
     };
     LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
-    // Workers that hang on a disk must not keep the process.
-    runtime.shutdown_background();
     Ok(())
 }
 

@@ -36,7 +36,7 @@ use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
 use crate::sys::signals::{Listener, listen};
-use crate::sys::{limits, memory};
+use crate::sys::{limits, memory, worker};
 use crate::types::error::chain;
 
 /// The largest message of either direction, as kubelet has it.
@@ -45,10 +45,6 @@ const MAX_MESSAGE: usize = 16 << 20;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long work beside the runtime's thread has after that: it may hang in a dead file system.
 const LAST: Duration = Duration::from_secs(1);
-/// Threads for what blocks. More work than that waits; none of it waits for other work.
-const BLOCKING_THREADS: usize = 16;
-/// Their stack, of which only what is touched costs memory.
-const STACK: usize = 1 << 20;
 /// Connections that were accepted and are not served yet; the next wait in the socket's backlog.
 const ACCEPTED: usize = 16;
 
@@ -137,14 +133,15 @@ fn serve(options: &Options) -> Result<(), ServeError> {
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(STACK)
         .build()
         .map_err(ServeError::Runtime)?;
     // Everything is listed before the first call is answered; who calls meanwhile waits to be accepted.
     let plan = recovery::load(&supervisor);
     let ended = within(&runtime, &supervisor, sockets, plan);
-    runtime.shutdown_timeout(LAST);
+    drop(runtime);
+    if !worker::finish(LAST) {
+        log::warn!("work with a disk or a mount is cut off");
+    }
     // Nobody connects any more; and nobody else has made one at the same place, since the lock is still ours.
     drop(fs::remove_file(&supervisor.config.socket));
     log::info!("ended");

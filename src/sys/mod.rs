@@ -1,6 +1,6 @@
 //! The only unsafe code: one kernel object a file, owned descriptors outside, errors as [`std::io::Error`].
 //!
-//! Every descriptor made here is close-on-exec. Nothing here keeps state of its own or logs.
+//! Every descriptor made here is close-on-exec. Nothing here logs.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
 pub mod eventfd;
@@ -27,4 +27,5 @@ pub mod spawn;
 pub mod splice;
 pub mod userns;
 pub mod wait;
+pub mod worker;
 pub mod xattr;

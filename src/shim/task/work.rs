@@ -26,6 +26,7 @@ use crate::shim::reaper::{Child, Exit};
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
 use crate::sys::spawn::Stream;
+use crate::sys::worker;
 use crate::types::error::chain;
 use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 
@@ -369,7 +370,7 @@ pub async fn stats(shared: Rc<Shared>, cgroup: Option<Rc<Cgroup>>, reply: Reply<
             }),
         );
     };
-    let metrics = tokio::task::spawn_blocking(move || cgroup.metrics()).await;
+    let metrics = worker::run(move || cgroup.metrics()).await;
     answer(
         reply,
         metrics

@@ -15,6 +15,7 @@ use crate::api::cri;
 use crate::images::{FsInfo, Image, ImageError, ImageStore};
 use crate::supervisor::error::Error;
 use crate::supervisor::store::StoreError;
+use crate::sys::worker;
 use crate::types::Timestamp;
 use crate::types::error::chain;
 
@@ -145,7 +146,7 @@ impl Service {
         ask: impl FnOnce(&ImageStore) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.supervisor.images.clone();
-        match tokio::task::spawn_blocking(move || ask(&store)).await {
+        match worker::run(move || ask(&store)).await {
             Ok(answer) => Ok(answer?),
             Err(ended) => Err(Error::Store(StoreError {
                 operation: "ask",

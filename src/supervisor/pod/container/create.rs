@@ -22,7 +22,7 @@ use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
     Saved, StoreError,
 };
-use crate::sys::file;
+use crate::sys::{file, worker};
 use crate::types::{ContainerId, Pid, Timestamp};
 
 use super::joins;
@@ -130,11 +130,11 @@ async fn find_image(
         return Err(Error::invalid("config.image.image", "is empty"));
     }
     let (images, name) = (supervisor.images.clone(), name.to_owned());
-    let found = tokio::task::spawn_blocking(move || images.get(&name)).await;
+    let found = worker::run(move || images.get(&name)).await;
     Ok(found.map_err(interrupted)??)
 }
 
-fn interrupted(error: tokio::task::JoinError) -> StoreError {
+fn interrupted(error: worker::Panicked) -> StoreError {
     StoreError {
         operation: "work on",
         path: PathBuf::new(),
@@ -151,7 +151,7 @@ async fn spec(
     target: Option<Pid>,
 ) -> Result<Vec<u8>, Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
-    let made = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, Error> {
+    let made = worker::run(move || -> Result<Vec<u8>, Error> {
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
