@@ -170,6 +170,20 @@ fn no_thread_is_made_by_a_call_that_panics() {
     }
 }
 
+/// A child that another call starts would inherit what its parent ignores, and the parent's limit of open files.
+#[test]
+fn standard_commands_are_started_by_the_supervisors_program_alone() {
+    for (path, layer, text) in files() {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let is_test = path.components().any(|part| part.as_os_str() == "tests");
+        let is_known = is_test || layer == "cli" || path.ends_with("supervisor/program.rs");
+        for call in [".spawn()", ".output()", ".status()?"] {
+            let starts = code.contains("process::Command") && code.contains(call);
+            assert!(is_known || !starts, "{path:?}: {call}");
+        }
+    }
+}
+
 #[test]
 fn every_file_opens_with_what_it_owns_and_stays_readable() {
     for (path, layer, text) in files() {

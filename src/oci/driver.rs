@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::command::Command;
 use super::error::{OciError, classify};
 use crate::sys::memory::memfd;
-use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
+use crate::sys::spawn::{Environment, OpenFiles, Session, Spawn, Stream, spawn};
 use crate::sys::wait;
 use crate::types::{ContainerId, ExitStatus, Pid, Signal};
 
@@ -130,6 +130,7 @@ impl OciRuntime {
             stderr,
             further_fds: Vec::new(),
             session: Session::Inherit,
+            open_files: OpenFiles::AsStarted,
         };
         Ok((
             spawn,

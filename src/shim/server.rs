@@ -35,7 +35,8 @@ use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
 use super::{dump, idle, logger, methods, reopen};
 use crate::oci::Spec;
-use crate::sys::{memory, prctl, socket};
+use crate::sys::dispositions::{self, Program};
+use crate::sys::{limits, memory, prctl, socket};
 use crate::types::error::chain;
 
 /// The descriptor that `start` leaves the listening socket at.
@@ -80,6 +81,7 @@ fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
 /// # Errors
 /// [`ServerError`], before anything is served.
 pub fn run(args: &Args) -> Result<(), ServerError> {
+    let decided = dispositions::apply(Program::Shim);
     memory::forget_tunables();
     let bundle = env::current_dir().map_err(io_error("find the working directory"))?;
     let level = if args.debug {
@@ -90,6 +92,8 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     // Without a log the shim still does its work.
     let logging = logger::init(&bundle, level);
     memory::keep_heap_small();
+    // Each stream of a process takes up to three.
+    let raised = limits::raise_open_files();
     prctl::become_subreaper().map_err(io_error("become a subreaper"))?;
     let listener = socket::inherited_listener(LISTENER_FD)
         .map_err(io_error("take over the listening socket"))?;
@@ -105,8 +109,15 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         .max_io_events_per_tick(EVENTS)
         .build()
         .map_err(io_error("build the runtime"))?;
-    if let Err(error) = logging {
-        error!("log: {error}");
+    // The log needs the runtime.
+    for (what, result) in [
+        ("log", logging),
+        ("decide on signals", decided),
+        ("raise the limit of open files", raised.map(drop)),
+    ] {
+        if let Err(error) = result {
+            error!("{what}: {error}");
+        }
     }
     let environment = Environment {
         reaper: Reaper::default(),

@@ -35,6 +35,8 @@ use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
+use crate::sys::accept::{Accepting, Incoming};
+use crate::sys::dispositions::{self, Program};
 use crate::sys::signals::{Listener, listen};
 use crate::sys::{limits, memory, worker};
 use crate::types::error::chain;
@@ -102,6 +104,9 @@ enum ServeError {
 pub fn run(options: &Options) -> ExitCode {
     memory::keep_heap_small();
     logger::init();
+    if let Err(error) = dispositions::apply(Program::Supervisor) {
+        log::warn!(error:%; "decide on signals");
+    }
     crash::arm();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -263,26 +268,29 @@ async fn accept(
     listener: tokio::net::UnixListener,
     queue: mpsc::Sender<io::Result<tokio::net::UnixStream>>,
 ) {
+    let mut connections = Accepting::new(listener);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match connections.next().await {
+            Incoming::Connection(stream) => {
                 if queue.send(Ok(stream)).await.is_err() {
                     return;
                 }
             }
-            Err(error) => {
-                log::warn!(error:% = error; "accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            Incoming::Failing(error) => {
+                log::warn!(error:%; "accept fails: connections for CRI wait");
             }
+            Incoming::Recovered => log::info!("connections for CRI are accepted again"),
         }
     }
 }
 
-/// The signals that the supervisor is told to end by.
+/// The signals that the supervisor is told to end by, and those that it only logs.
 struct Told {
     terminate: Listener,
     interrupt: Listener,
     hang_up: Listener,
+    user_1: Listener,
+    user_2: Listener,
 }
 
 impl Told {
@@ -292,6 +300,8 @@ impl Told {
             interrupt: listen(Signal::SIGINT)?,
             // Caught, not ignored: what is ignored is so in every container too (execve(2)).
             hang_up: listen(Signal::SIGHUP)?,
+            user_1: listen(Signal::SIGUSR1)?,
+            user_2: listen(Signal::SIGUSR2)?,
         })
     }
 
@@ -301,6 +311,8 @@ impl Told {
                 _ = self.terminate.next() => return "SIGTERM",
                 _ = self.interrupt.next() => return "SIGINT",
                 _ = self.hang_up.next() => log::info!("SIGHUP: nothing is read again"),
+                _ = self.user_1.next() => log::info!("SIGUSR1 means nothing to the supervisor; a shim dumps its state"),
+                _ = self.user_2.next() => log::info!("SIGUSR2 means nothing to the supervisor; a shim reopens its logs"),
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Every descriptor made here is close-on-exec. Nothing here logs.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
+pub mod accept;
+pub mod dispositions;
 pub mod eventfd;
 pub mod fdpass;
 pub mod fifo;

@@ -38,6 +38,7 @@ mod rpc;
 mod selfcare;
 #[path = "../support/shim.rs"]
 mod shim;
+mod signals;
 mod spec;
 #[path = "../support/stopped.rs"]
 mod stopped;
