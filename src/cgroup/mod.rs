@@ -10,7 +10,7 @@
 //! ```text
 //! /proc/PID/cgroup + mountinfo -- location --> Cgroup -- metrics --> v1 | v2 (over read) --> protobuf
 //!                                                |----- oom ------> OomWatch
-//!                                                `----- control --> enable_controllers, join
+//!                                                `----- control --> enable_controllers, join, signal_all, thaw
 //! ```
 
 use std::fs;
@@ -31,7 +31,7 @@ mod tests;
 mod v1;
 mod v2;
 
-pub use control::{enable_controllers, join};
+pub use control::{enable_controllers, join, signal_all, thaw};
 pub use oom::{OomNotice, OomWatch};
 
 /// More descendants than any container has: the walk over a tree ends here.
@@ -94,6 +94,18 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
+    /// A process of the cgroup could not be signalled.
+    #[error("signal process {pid}")]
+    Signal {
+        /// Which.
+        pid: Pid,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The calling process is in the cgroup, which therefore is no container's alone.
+    #[error("this process is in the cgroup itself")]
+    NotAlone,
     /// A cgroup could not be made.
     #[error("create cgroup {}", path.display())]
     Create {

@@ -10,6 +10,7 @@ mod bad_input;
 mod events;
 mod foreign;
 mod life;
+mod limits;
 mod load;
 mod logs;
 mod pods;

@@ -23,6 +23,7 @@ mod journal;
 mod kill;
 mod leaks;
 mod life;
+mod limits;
 mod logs;
 mod oblivion;
 mod options;
@@ -40,6 +41,7 @@ mod selfcare;
 mod shim;
 mod signals;
 mod spec;
+mod starved;
 #[path = "../support/stopped.rs"]
 mod stopped;
 mod volume;

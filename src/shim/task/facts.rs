@@ -7,7 +7,7 @@ use log::{error, info, warn};
 use super::commands::{never_ran, refuse};
 use super::process::{Pending, answer};
 use super::work::{self, Started};
-use super::{DeletedProcess, Key, Task, role};
+use super::{DeletedProcess, Key, Task, kill, role};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::shim::error::ShimError;
 use crate::shim::exit;
@@ -188,8 +188,9 @@ impl Task {
     fn end_others(&mut self) {
         if !self.own_pid_namespace {
             self.killing_others = true;
-            drop(tokio::task::spawn_local(work::kill_all(
+            drop(tokio::task::spawn_local(kill::kill_all(
                 self.shared.clone(),
+                self.cgroup.clone(),
             )));
         }
         let facts = self.shared.facts.clone();

@@ -41,6 +41,7 @@ use crate::types::{ExecId, ExitRecord, Namespace, Pid, Signal, Stdio, TaskStatus
 pub mod commands;
 pub mod deletion;
 pub mod facts;
+pub mod kill;
 pub mod process;
 pub mod work;
 

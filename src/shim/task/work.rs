@@ -17,9 +17,8 @@ use super::facts::Fact;
 use super::process::answer;
 use super::{Key, PendingRestore, Reply, Shared};
 use crate::cgroup::{self, Cgroup, Metrics, OomNotice, OomWatch};
-use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
-use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, FailureKind, OciError, Restore};
+use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, OciError, Restore};
 use crate::shim::call::read_pid;
 use crate::shim::error::ShimError;
 use crate::shim::reaper::{Child, Exit};
@@ -258,30 +257,6 @@ pub async fn pause(shared: Rc<Shared>) {
 pub async fn resume(shared: Rc<Shared>) {
     let result = simple(&shared, Command::Resume).await;
     tell(&shared, Fact::ResumeAnswered(result));
-}
-
-/// Sends a signal by way of the OCI runtime.
-pub async fn kill_init(shared: Rc<Shared>, signal: Signal, scope: KillScope, reply: Reply<()>) {
-    answer(
-        reply,
-        simple(&shared, Command::Kill { signal, scope }).await,
-    );
-}
-
-/// Kills what init's pid namespace does not.
-pub async fn kill_all(shared: Rc<Shared>) {
-    let command = Command::Kill {
-        signal: Signal::KILL,
-        scope: KillScope::All,
-    };
-    match simple(&shared, command).await {
-        Ok(()) => {}
-        Err(ShimError::Oci(error)) if error.kind() != FailureKind::Other => {}
-        Err(error) => {
-            warn!(container = shared.caller.id.as_str(); "kill what init left: {}", error.chain())
-        }
-    }
-    tell(&shared, Fact::OthersKilled);
 }
 
 /// Sets limits.
