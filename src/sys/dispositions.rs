@@ -176,29 +176,32 @@ const LAST: libc::c_int = 64;
 /// before any listener is installed.
 ///
 /// # Errors
-/// What rt_sigaction(2) or sigprocmask(2) answered.
+/// What rt_sigaction(2) or sigprocmask(2) answered first; the other signals are decided on all the same.
 pub fn apply(program: Program) -> io::Result<()> {
+    let mut first = Ok(());
     for row in TABLE {
         let decision = match program {
             Program::Shim => row.shim,
             Program::Supervisor => row.supervisor,
         };
         for signal in row.signals.clone() {
-            match (decision, current(signal)?) {
-                // The handler of the C library, or the one of Rust's runtime that tells of a stack overflow.
-                (_, Handler::Function) => {}
-                (Ignore, Handler::Ignore | Handler::Default) => set(signal, libc::SIG_IGN)?,
-                (Handle | Decision::Default, Handler::Ignore | Handler::Default) => {
-                    set(signal, libc::SIG_DFL)?;
-                }
-            }
+            first = first.and(decide(signal, decision));
         }
     }
-    Ok(sigprocmask(
-        SigmaskHow::SIG_SETMASK,
-        Some(&SigSet::empty()),
-        None,
-    )?)
+    let none = SigSet::empty();
+    let unblocked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&none), None);
+    first.and(unblocked.map_err(io::Error::from))
+}
+
+fn decide(signal: libc::c_int, decision: Decision) -> io::Result<()> {
+    match (decision, current(signal)?) {
+        // The handler of the C library, or the one of Rust's runtime that tells of a stack overflow.
+        (_, Handler::Function) => Ok(()),
+        (Ignore, Handler::Ignore | Handler::Default) => set(signal, libc::SIG_IGN),
+        (Handle | Decision::Default, Handler::Ignore | Handler::Default) => {
+            set(signal, libc::SIG_DFL)
+        }
+    }
 }
 
 /// Gives every signal its default action. Makes system calls alone, so that a child may call it between fork and exec.

@@ -68,10 +68,14 @@ fn may_do_itself(error: &OciError, signal: Signal) -> bool {
 }
 
 fn directly(shared: &Shared, target: &Target, signal: Signal, scope: KillScope) -> io::Result<()> {
-    shared.caller.reaper.signal(target.init, signal)?;
+    let sent = shared.caller.reaper.signal(target.init, signal);
     let Some(cgroup) = target.cgroup.as_deref() else {
-        return Ok(());
+        return sent;
     };
+    // The others may outlive init.
+    if scope == KillScope::Init {
+        sent?;
+    }
     let others = scope == KillScope::All || (signal == Signal::KILL && !target.own_pid_namespace);
     if others && let Err(error) = cgroup::signal_all(cgroup, signal) {
         warn!(container = shared.caller.id.as_str(); "signal the processes beside init: {}", chain(&error));
