@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use oci_spec::image::ImageConfiguration;
 use outlive::api::cri::{self, NamespaceMode, security_profile::ProfileType};
 use outlive::supervisor::spec::{
-    self, HostFacts, Inputs, PodFiles, PodNamespace, PodNamespaces, PodPid,
+    self, HostFacts, Inputs, PodFiles, PodNamespace, PodNamespaces, PodPid, Support,
 };
 use outlive::types::ContainerId;
 
@@ -170,6 +170,7 @@ impl Container {
             cgroup_parent: &self.parent(),
             seccomp_root: Path::new("/etc/outlive/seccomp"),
             host: &HostFacts::read().unwrap(),
+            recursive_read_only: Support::Present,
         })
         .unwrap();
         let json = serde_json::to_vec(&spec).unwrap();

@@ -1,6 +1,7 @@
 //! What every call works with.
 
 use super::events::Events;
+use super::features::Features;
 use super::metrics::Metrics;
 use super::shim_client::Home;
 use super::spec::HostFacts;
@@ -23,6 +24,8 @@ pub struct Supervisor {
     pub images: ImageStore,
     /// Who listens to GetContainerEvents.
     pub events: Events,
+    /// What the runtime handlers can do.
+    pub features: Features,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -41,6 +44,7 @@ impl Supervisor {
             images: ImageStore::new(layout.images()),
             store: Store::new(layout),
             events: Events::default(),
+            features: Features::default(),
             metrics: Metrics::default(),
             config,
             host,

@@ -27,6 +27,8 @@ use tonic::transport::Server;
 use self::claim::ClaimError;
 use super::context::Supervisor;
 use super::cri::Service;
+use super::cri::authority::Connection;
+use super::cri::checked::{Checked, Protocol};
 use super::cri::control::ControlServer;
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
@@ -248,6 +250,7 @@ async fn serve_cri(
     let images = ImageServiceServer::new(service.clone())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
+    let protocol = Protocol::new(MAX_MESSAGE);
     let (queue, connections) = mpsc::channel(ACCEPTED);
     let accepting = tokio::spawn(accept(listener, queue));
     let stop = async move {
@@ -256,23 +259,20 @@ async fn serve_cri(
         accepting.abort();
     };
     Server::builder()
-        .add_service(runtime)
-        .add_service(images)
+        .add_service(Checked::new(runtime, Arc::clone(&protocol)))
+        .add_service(Checked::new(images, protocol))
         .add_service(ControlServer(service))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop)
         .await
 }
 
 /// Accepts for ever. The server would end at the first error of accept(2), such as too many open files.
-async fn accept(
-    listener: tokio::net::UnixListener,
-    queue: mpsc::Sender<io::Result<tokio::net::UnixStream>>,
-) {
+async fn accept(listener: tokio::net::UnixListener, queue: mpsc::Sender<io::Result<Connection>>) {
     let mut connections = Accepting::new(listener);
     loop {
         match connections.next().await {
             Incoming::Connection(stream) => {
-                if queue.send(Ok(stream)).await.is_err() {
+                if queue.send(Ok(stream.into())).await.is_err() {
                     return;
                 }
             }

@@ -17,7 +17,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::cri::convert;
-use super::store::{LookupError, Store};
+use super::store::{Container, LookupError, Pod, Store};
 use crate::api::cri;
 use crate::types::{ContainerId, Timestamp};
 
@@ -25,6 +25,7 @@ use crate::types::{ContainerId, Timestamp};
 const QUEUE: usize = 1000;
 /// How many may listen: kubelet, and whoever looks.
 const MAX_SUBSCRIBERS: usize = 64;
+const DELETED: cri::ContainerEventType = cri::ContainerEventType::ContainerDeletedEvent;
 
 type Item = Result<Arc<cri::ContainerEventResponse>, Status>;
 
@@ -56,8 +57,34 @@ impl Events {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells every consumer of a change of `id`, a container or a pod, that is in the store already.
+    /// Tells every consumer of a change of `id`, a container or a pod that is in the store.
     pub fn publish(&self, store: &Store, id: &ContainerId, kind: cri::ContainerEventType) {
+        self.send(|| {
+            let pod = match store.container(id.as_str()) {
+                Ok(container) => pod_of(store, &container),
+                Err(LookupError::NotFound { .. } | LookupError::Ambiguous { .. }) => {
+                    store.pod(id.as_str()).ok()
+                }
+            };
+            event(store, id, kind, pod.as_deref())
+        });
+    }
+
+    /// Tells every consumer that `container` is deleted; it is not in the store any more, and its pod still is.
+    pub fn container_deleted(&self, store: &Store, container: &Container) {
+        self.send(|| {
+            let pod = pod_of(store, container);
+            event(store, container.id(), DELETED, pod.as_deref())
+        });
+    }
+
+    /// Tells every consumer that `pod` is deleted. kubelet ignores events without the pod's status
+    /// (`pkg/kubelet/pleg/evented.go`), so this one carries the last.
+    pub fn pod_deleted(&self, store: &Store, pod: &Pod) {
+        self.send(|| event(store, pod.id(), DELETED, Some(pod)));
+    }
+
+    fn send(&self, event: impl FnOnce() -> cri::ContainerEventResponse) {
         // Held while the event is made: what is told later was made later.
         let mut hub = self.hub();
         let Hub::Open(subscribers) = &mut *hub else {
@@ -66,7 +93,7 @@ impl Events {
         if subscribers.is_empty() {
             return;
         }
-        let event = Arc::new(event(store, id, kind));
+        let event = Arc::new(event());
         let before = std::mem::take(subscribers);
         for subscriber in before {
             match subscriber.queue.try_send(Ok(Arc::clone(&event))) {
@@ -122,23 +149,24 @@ impl Events {
     }
 }
 
+/// The container's pod, where it is in the store.
+fn pod_of(store: &Store, container: &Container) -> Option<Arc<Pod>> {
+    store.pod(container.meta()?.pod.as_str()).ok()
+}
+
 fn event(
     store: &Store,
     id: &ContainerId,
     kind: cri::ContainerEventType,
+    pod: Option<&Pod>,
 ) -> cri::ContainerEventResponse {
-    let pod = match store.container(id.as_str()) {
-        Ok(container) => container.meta().map(|meta| meta.pod.clone()),
-        Err(LookupError::NotFound { .. } | LookupError::Ambiguous { .. }) => Some(id.clone()),
-    };
-    let pod = pod.and_then(|id| store.pod(id.as_str()).ok());
-    let containers = pod.as_ref().map(|pod| store.containers_of(pod.id()));
+    let containers = pod.map(|pod| store.containers_of(pod.id()));
     let containers = containers.unwrap_or_default();
     cri::ContainerEventResponse {
         container_id: id.to_string(),
         container_event_type: kind.into(),
         created_at: convert::nanos(Timestamp::now()),
-        pod_sandbox_status: pod.as_deref().map(convert::pod_status),
+        pod_sandbox_status: pod.map(convert::pod_status),
         containers_statuses: containers
             .iter()
             .map(|container| convert::container_status(container))

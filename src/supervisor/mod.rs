@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod error;
 pub mod events;
 pub mod exits;
+pub mod features;
 pub mod intake;
 pub mod logger;
 pub mod metrics;

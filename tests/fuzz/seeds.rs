@@ -113,6 +113,7 @@ pub fn container_config() -> Vec<Vec<u8>> {
         image_id: "sha256:0".to_owned(),
         layers: layers.iter().map(|&layer| layer.to_owned()).collect(),
         log_path: log_path.map(Into::into),
+        user: None,
         stop_signal: Signal::TERM,
         created_at: at(1),
     };
@@ -174,6 +175,7 @@ pub fn pod_network() -> Vec<Vec<u8>> {
         netns: "/run/outlive/pods/pod-1/net".into(),
         arguments: "IgnoreUnknown=1;K8S_POD_NAME=pod".to_owned(),
         capabilities: [("portMappings".to_owned(), ports)].into_iter().collect(),
+        deleting_since: None,
         networks: vec![
             network("lo", List::loopback(), None),
             network("eth0", List::loopback(), Some(answer)),

@@ -123,14 +123,31 @@ fn bad_requests_are_refused_by_the_name_of_the_field() {
         });
         let unknown = unknown.await;
         assert!(unknown.starts_with("runtime_handler: "), "{unknown}");
-        let mut ports = good;
-        ports.port_mappings = vec![cri::PortMapping {
-            container_port: 80,
-            host_port: 70_000,
-            ..Default::default()
-        }];
-        let ports = refused(request(Some(ports))).await;
-        assert!(ports.starts_with("port_mappings[0].host_port: "), "{ports}");
+        type Change = fn(&mut cri::PodSandboxConfig);
+        let cases: [(&str, Change); 4] = [
+            ("port_mappings[0].host_port: ", |pod| {
+                pod.port_mappings[0].host_port = 70_000;
+            }),
+            // CNI's portmap would refuse both ADD and DEL.
+            ("port_mappings[0].container_port: ", |pod| {
+                pod.port_mappings[0].container_port = 0;
+            }),
+            ("hostname: ", |pod| pod.hostname = "a\n10.0.0.1 b".into()),
+            ("dns_config.options[0]: ", |pod| {
+                let options = vec!["x\nnameserver 10.0.0.66".into()];
+                pod.dns_config.get_or_insert_default().options = options;
+            }),
+        ];
+        for (expected, change) in cases {
+            let mut wanted = good.clone();
+            wanted.port_mappings = vec![cri::PortMapping {
+                container_port: 80,
+                ..Default::default()
+            }];
+            change(&mut wanted);
+            let told = refused(request(Some(wanted))).await;
+            assert!(told.starts_with(expected), "{told}");
+        }
         // A kernel without this one says so too, when it is too late for the check.
         let mut sysctl = config("b", cri::NamespaceMode::Node);
         let sysctls = &mut sysctl.linux.as_mut().unwrap().sysctls;

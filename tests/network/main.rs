@@ -13,6 +13,7 @@
 
 #[cfg(feature = "crash-points")]
 mod crashes;
+mod given_up;
 mod init;
 mod life;
 mod place;

@@ -25,10 +25,11 @@ log=target/test.log
 
 run() {
     case $1 in
-    # The packages of every part, and the containerds.
+    # The packages of every part, the containerds, and a Python with gRPC.
     setup) tests/setup/packages.sh containerd runc crun busybox-static containernetworking-plugins \
         e2fsprogs iproute2 iptables libfaketime util-linux valgrind xfsprogs &&
-        tests/setup/containerd.sh ;;
+        tests/setup/containerd.sh &&
+        tests/setup/python-grpcio.sh ;;
     config) tests/setup/check-config.sh ;;
     cargo) OUTLIVE_SHIM=$shim \
         cargo test --locked --features crash-points --no-fail-fast ;;

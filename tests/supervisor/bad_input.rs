@@ -66,6 +66,33 @@ fn a_name_belongs_to_one_container() {
     assert!(taken.message().contains(&pod), "{taken}");
 }
 
+#[test]
+fn names_with_underscores_are_different_names() {
+    let (supervisor, _) = ready();
+    let (mut runtime, _) = supervisor.client();
+    let mut run_pod = |name: &str, namespace: &str| {
+        let mut config = supervisor.pod_config("x");
+        let metadata = config.metadata.as_mut().unwrap();
+        (metadata.name, metadata.namespace) = (name.to_owned(), namespace.to_owned());
+        let request = cri::RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: String::new(),
+        };
+        let answer = supervisor.wait(runtime.run_pod_sandbox(request));
+        let id = supervisor.expect(answer).pod_sandbox_id;
+        supervisor.note(&id);
+        id
+    };
+    let [first, second] = [run_pod("a_b", "c"), run_pod("a", "b_c")];
+    assert_ne!(first, second);
+    let third = run_pod("b_a", "c");
+    // Container x in pod b_a, container x_b in pod a.
+    let fourth = run_pod("a", "c");
+    let one = supervisor.create(&third, "x", &["/bin/true"]);
+    let two = supervisor.create(&fourth, "x_b", &["/bin/true"]);
+    assert_ne!(one, two);
+}
+
 /// One change to a configuration, the code that it must be answered with, and the word that must be named.
 type Case = (fn(&mut cri::ContainerConfig), Code, &'static str);
 

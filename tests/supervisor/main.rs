@@ -7,12 +7,15 @@
 mod support;
 
 mod bad_input;
+mod clients;
 mod events;
+mod features;
 mod foreign;
 mod life;
 mod limits;
 mod load;
 mod logs;
+mod newer_client;
 mod pods;
 mod restart;
 mod surface;

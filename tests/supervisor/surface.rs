@@ -96,6 +96,46 @@ fn an_image_is_listed_found_and_removed_and_its_layers_stay_while_a_container_ha
 }
 
 #[test]
+fn a_status_shows_the_name_of_its_image_however_the_request_named_it() {
+    let (supervisor, pod) = ready();
+    let id = images(&supervisor, IMAGE)[0].id.clone();
+    let digits = id.strip_prefix("sha256:").unwrap();
+    let cases = [
+        ("by-name", IMAGE, "", IMAGE),
+        ("by-id", &id, "", IMAGE),
+        ("by-digits", &digits[..12], "", IMAGE),
+        // As kubelet asks.
+        ("as-kubelet", &id, "busybox:1.36", "busybox:1.36"),
+    ];
+    let containers: Vec<_> = cases
+        .iter()
+        .map(|(name, image, specified, expected)| {
+            let mut config = supervisor.container_config(name, &["/bin/true"]);
+            config.image = Some(cri::ImageSpec {
+                image: (*image).to_owned(),
+                user_specified_image: (*specified).to_owned(),
+                ..Default::default()
+            });
+            (supervisor.create_as(&pod, config), expected)
+        })
+        .collect();
+    let check = || {
+        for (container, expected) in &containers {
+            let status = supervisor.status(container);
+            assert_eq!(status.image.unwrap().image, **expected);
+            assert_eq!(status.image_id, id);
+        }
+    };
+    check();
+    // A name that the image loses later stays the one that was asked for.
+    let (_, mut service) = supervisor.client();
+    let removed =
+        supervisor.wait(service.remove_image(cri::RemoveImageRequest { image: spec(IMAGE) }));
+    supervisor.expect(removed);
+    check();
+}
+
+#[test]
 fn statistics_are_those_of_the_containers_own_processes_and_files() {
     let (supervisor, pod) = ready();
     let busy = "dd if=/dev/zero of=/file bs=1024 count=4096 2>/dev/null; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 1000";

@@ -168,6 +168,23 @@ fn annotations(args: &RunArgs, log_directory: &Path) -> HashMap<String, String> 
         .collect()
 }
 
+/// The host name of a pod of this name: a name may have `_` and be longer than the 63 bytes of RFC 1035, 2.3.4.
+fn host_name(name: &str) -> String {
+    let name = name.trim_start_matches(|one: char| !one.is_ascii_alphanumeric());
+    let host: String = name
+        .chars()
+        .map(|one| {
+            if one.is_ascii_alphanumeric() {
+                one
+            } else {
+                '-'
+            }
+        })
+        .take(63)
+        .collect();
+    host.trim_end_matches('-').to_owned()
+}
+
 fn pod(args: &RunArgs, name: &str, log_directory: &Path) -> cri::PodSandboxConfig {
     cri::PodSandboxConfig {
         metadata: Some(cri::PodSandboxMetadata {
@@ -181,7 +198,7 @@ fn pod(args: &RunArgs, name: &str, log_directory: &Path) -> cri::PodSandboxConfi
         hostname: match (&args.hostname, args.net) {
             (Some(hostname), _) => hostname.clone(),
             (None, Network::Host) => String::new(),
-            (None, Network::Pod) => name.to_owned(),
+            (None, Network::Pod) => host_name(name),
         },
         log_directory: log_directory.to_string_lossy().into_owned(),
         port_mappings: args.publish.iter().map(port_mapping).collect(),

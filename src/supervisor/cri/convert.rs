@@ -55,16 +55,32 @@ pub fn container_status(container: &Container) -> cri::ContainerStatus {
     if let Some(meta) = container.meta() {
         let config = &meta.config;
         answer.metadata = config.metadata.clone().or(answer.metadata);
-        answer.image = config.image.clone();
+        answer.image = config.image.clone().map(named_image);
         answer.image_ref.clone_from(&meta.image_id);
         answer.image_id.clone_from(&meta.image_id);
         answer.labels.clone_from(&config.labels);
         answer.annotations.clone_from(&config.annotations);
         answer.mounts.clone_from(&config.mounts);
+        answer.user = meta
+            .user
+            .clone()
+            .map(|linux| cri::ContainerUser { linux: Some(linux) });
         let log_path = meta.log_path.as_ref();
         answer.log_path = log_path.map_or_else(String::new, |path| path.display().to_string());
     }
     answer
+}
+
+/// The image under the name that people gave it. kubelet creates containers by the image's id, and shows what
+/// ContainerStatus says in the pod's status; containerd puts a tag of the image there (`container_status.go`).
+fn named_image(image: cri::ImageSpec) -> cri::ImageSpec {
+    match image.user_specified_image.is_empty() {
+        true => image,
+        false => cri::ImageSpec {
+            image: image.user_specified_image.clone(),
+            ..image
+        },
+    }
 }
 
 /// One line of ListContainers.

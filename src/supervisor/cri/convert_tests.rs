@@ -52,6 +52,7 @@ fn made(name: &str, pod: &str, status: ContainerStatus) -> Arc<Container> {
         image_id: "sha256:aa".into(),
         layers: Vec::new(),
         log_path: Some("/var/log/pods/web/2.log".into()),
+        user: None,
         stop_signal: Signal::TERM,
         created_at: at(10),
     };

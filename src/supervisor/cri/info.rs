@@ -2,6 +2,7 @@
 //! people and for `outlive inspect`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 use crate::api::cri;
 use crate::bundle::{Read, endpoint};
 use crate::supervisor::context::Supervisor;
-use crate::supervisor::network::{self, Plugins};
-use crate::supervisor::store::{Container, Phase, Pod, PodState, Recovery};
+use crate::supervisor::features;
+use crate::supervisor::network::{self, Plugins, given_up};
+use crate::supervisor::store::{self, Container, Phase, Pod, PodState, Recovery};
 use crate::sys::worker;
 use crate::types::error::chain;
 
@@ -41,9 +43,16 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
     let network = network.map(|message| ("NetworkPluginNotReady", message));
     // The first is the default, which has the empty name too.
     let first = supervisor.config.runtimes.first();
-    let names = first.map(|_| "").into_iter();
+    let handlers = first.map(|runtime| ("", runtime)).into_iter();
     let all = supervisor.config.runtimes.iter();
-    let names = names.chain(all.map(|runtime| &*runtime.name));
+    let handlers = handlers.chain(all.map(|runtime| (&*runtime.name, runtime)));
+    let mut runtime_handlers = Vec::new();
+    for (name, runtime) in handlers {
+        runtime_handlers.push(cri::RuntimeHandler {
+            name: name.to_owned(),
+            features: Some(features::of_handler(supervisor, runtime).await),
+        });
+    }
     cri::StatusResponse {
         status: Some(cri::RuntimeStatus {
             conditions: vec![
@@ -52,16 +61,11 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
             ],
         }),
         info: match verbose {
-            true => info(&about(supervisor)),
+            true => info(&about(supervisor, networks_left(supervisor).await)),
             false => HashMap::new(),
         },
-        runtime_handlers: names
-            .map(|name| cri::RuntimeHandler {
-                name: name.to_owned(),
-                features: Some(cri::RuntimeHandlerFeatures::default()),
-            })
-            .collect(),
-        features: Some(cri::RuntimeFeatures::default()),
+        runtime_handlers,
+        features: Some(features::of_runtime()),
     }
 }
 
@@ -76,7 +80,21 @@ async fn network_failure(supervisor: &Supervisor) -> Option<String> {
     }
 }
 
-fn about(supervisor: &Supervisor) -> Value {
+/// The records of networks that the CNI plugins did not delete.
+async fn networks_left(supervisor: &Supervisor) -> Vec<PathBuf> {
+    let left = supervisor.store.layout().networks_left();
+    let path = left.clone();
+    let read = move || given_up::records(&left);
+    match store::blocking("read", path, read).await {
+        Ok(records) => records,
+        Err(error) => {
+            log::warn!(error:% = chain(&error); "the records of networks that were not deleted");
+            Vec::new()
+        }
+    }
+}
+
+fn about(supervisor: &Supervisor, networks_left: Vec<PathBuf>) -> Value {
     let containers = supervisor.store.containers();
     let pending = containers
         .iter()
@@ -89,6 +107,7 @@ fn about(supervisor: &Supervisor) -> Value {
         "containers": containers.len(),
         "pods": supervisor.store.pods().len(),
         "recovering": pending.count(),
+        "networksLeft": networks_left,
     })
 }
 

@@ -6,12 +6,15 @@
 //!            its own task, which goes on when the caller hangs up -> answer, or DeadlineExceeded
 //! ```
 
+pub mod authority;
+pub mod checked;
 pub mod control;
 pub mod convert;
 mod image;
 mod info;
 mod runtime;
 mod stats;
+mod unknown_fields;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! {"version":1,"phase":"Adding"|"Added"|"Deleting","netns":"..","arguments":"K8S_POD_NAME=..;..",
-//!  "capabilities":{"portMappings":[..]},
+//!  "capabilities":{"portMappings":[..]},"deleting_since":NS,
 //!  "networks":[{"interface":"lo","list":{"name":..,"cniVersion":..,"plugins":[..]},"result":{..}|null}, ..]}
 //! ```
 //!
-//! Written before the first plugin runs, so that a crash between ADD and its answer leaves what DEL needs.
+//! `deleting_since` is there from the first DEL on. Written before the first plugin runs, so that a crash between ADD and its answer leaves what DEL needs.
 
 use std::fs;
 use std::io;
@@ -20,6 +20,7 @@ use super::NetworkError;
 use super::list::List;
 use crate::bundle::{CorruptReason, Read, read_bytes};
 use crate::sys::file;
+use crate::types::Timestamp;
 
 const VERSION: u32 = 1;
 /// Larger than any.
@@ -47,6 +48,8 @@ pub struct Cache {
     pub arguments: String,
     /// `runtimeConfig`, of which each plugin gets what it is capable of.
     pub capabilities: Map<String, Value>,
+    /// When the first DEL began; `None` before.
+    pub deleting_since: Option<Timestamp>,
     /// The interfaces, in the order of ADD.
     pub networks: Vec<Network>,
 }
@@ -71,6 +74,9 @@ struct CacheFile {
     netns: PathBuf,
     arguments: String,
     capabilities: Map<String, Value>,
+    /// Nanoseconds since the epoch. Files of before this field have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleting_since: Option<u64>,
     networks: Vec<Network>,
 }
 
@@ -89,6 +95,7 @@ impl Cache {
             netns: PathBuf::new(),
             arguments: "IgnoreUnknown=1".into(),
             capabilities: Map::new(),
+            deleting_since: None,
             networks: vec![Network {
                 interface: interface.to_owned(),
                 list,
@@ -109,6 +116,7 @@ impl Cache {
             netns: cache.netns,
             arguments: cache.arguments,
             capabilities: cache.capabilities,
+            deleting_since: cache.deleting_since.map(Timestamp::unix_nanos),
             networks: cache.networks,
         };
         let bytes = serde_json::to_vec(&file).map_err(io::Error::other);
@@ -135,6 +143,7 @@ impl Cache {
                 netns: file.netns,
                 arguments: file.arguments,
                 capabilities: file.capabilities,
+                deleting_since: file.deleting_since.map(Timestamp::from_unix_nanos),
                 networks: file.networks,
             })
         })
@@ -209,6 +218,7 @@ mod tests {
             netns: "/run/n".into(),
             arguments: "IgnoreUnknown=1".into(),
             capabilities: Map::new(),
+            deleting_since: None,
             networks: vec![Network {
                 interface: "eth0".into(),
                 list: List::loopback(),

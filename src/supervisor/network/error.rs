@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::plugin::Command;
 
-/// Why a pod has no network, or cannot be rid of it.
+/// Why a pod has no network, or its network cannot be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// No list can be used.
@@ -119,6 +119,24 @@ fn listed(rejected: &[String]) -> String {
 const TRY_AGAIN: u64 = 11;
 
 impl NetworkError {
+    /// Whether a plugin that answers so is expected to answer so again: it is missing, or refuses. One that asks to try
+    /// again, takes too long, cannot be run or fails without an error of CNI's form may work the next time.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => *code != TRY_AGAIN,
+            Self::NotConfigured { .. }
+            | Self::NoPlugin { .. }
+            | Self::NoPortMappings { .. }
+            | Self::NoAddress { .. } => true,
+            Self::File { .. }
+            | Self::Run { .. }
+            | Self::Malformed { .. }
+            | Self::Deadline { .. }
+            | Self::Panicked(_) => false,
+        }
+    }
+
     /// The gRPC code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -6,10 +6,12 @@
 //! ```text
 //! attach   network.json "Adding" --> ADD lo, ADD eth0: each plugin of the list in turn --> network.json "Added"
 //! detach   network.json "Deleting" --> DEL eth0: each plugin in reverse, DEL lo --> network.json is removed
+//!          | a plugin fails again and again: [`given_up`] --> network.json goes to ROOT/networks-left
 //! ```
 
 pub mod cache;
 pub mod error;
+pub mod given_up;
 pub mod list;
 pub mod plugin;
 
@@ -29,7 +31,7 @@ use crate::config::supervisor::Config;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
 use crate::sys::worker;
-use crate::types::ContainerId;
+use crate::types::{ContainerId, Timestamp};
 
 /// How long one plugin may take.
 const PLUGIN_DEADLINE: Duration = Duration::from_secs(60);
@@ -69,8 +71,8 @@ pub fn check(config: &cri::PodSandboxConfig) -> Result<(), Error> {
         ("metadata.uid", metadata.uid),
     ] {
         // The separators of CNI_ARGS, which has no way to quote them.
-        if text.contains([';', '=', '\0']) {
-            return Err(Error::invalid(field, "must have no ';', '=' or NUL"));
+        if text.contains([';', '=']) {
+            return Err(Error::invalid(field, "must have no ';' or '='"));
         }
     }
     Ok(())
@@ -152,6 +154,7 @@ pub async fn attach(
         netns: netns.to_owned(),
         arguments: arguments(id, config),
         capabilities,
+        deleting_since: None,
         networks: lists
             .into_iter()
             .map(|(interface, list)| Network {
@@ -251,6 +254,7 @@ pub async fn detach(
         }
     };
     cache.phase = Phase::Deleting;
+    cache.deleting_since = cache.deleting_since.or_else(|| Some(Timestamp::now()));
     save(&cache, record).await?;
     crash::point("stop_pod.network_deleting");
     let mut first = None;

@@ -25,11 +25,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::namespaces::{PidScope, Plan, Scope};
-use super::{container, sandbox_init};
+use super::{check, container, sandbox_init};
 use crate::api::cri;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
+use crate::supervisor::network::given_up::Ending;
 use crate::supervisor::network::{self, Plugins};
 use crate::supervisor::spec;
 use crate::supervisor::store::{
@@ -96,7 +97,7 @@ async fn run_to_the_end(
     supervisor: Arc<Supervisor>,
     request: cri::RunPodSandboxRequest,
 ) -> Result<ContainerId, Error> {
-    let (config, plan) = check(&supervisor, &request)?;
+    let (config, plan) = checked(&supervisor, &request)?;
     let id = step("draw an id", || {
         new_id().map_err(|error| failed("read", Path::new("/dev/urandom"), error))
     });
@@ -139,20 +140,14 @@ async fn run_to_the_end(
 }
 
 /// What can be said of a request before anything is done for it.
-fn check(
+fn checked(
     supervisor: &Supervisor,
     request: &cri::RunPodSandboxRequest,
 ) -> Result<(cri::PodSandboxConfig, Plan), Error> {
     let Some(config) = request.config.clone() else {
         return Err(Error::invalid("config", "is missing"));
     };
-    match &config.metadata {
-        None => return Err(Error::invalid("metadata", "is missing")),
-        Some(metadata) if metadata.name.is_empty() => {
-            return Err(Error::invalid("metadata.name", "is empty"));
-        }
-        Some(_) => {}
-    }
+    check::pod(&config)?;
     if supervisor
         .config
         .runtime(&request.runtime_handler)
@@ -279,7 +274,7 @@ pub async fn stop(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), Er
         };
         each_container(&supervisor, pod.id(), stop).await?;
         crash::point("stop_pod.containers");
-        give_up(&supervisor, &pod).await
+        give_up(&supervisor, &pod, Ending::Stopped).await
     });
     let stopped = stopped.await;
     stopped.unwrap_or_else(|error| Err(unfinished("stop a pod", error)))
@@ -301,12 +296,11 @@ pub async fn remove(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), 
         };
         each_container(&supervisor, pod.id(), remove).await?;
         crash::point("remove_pod.containers");
-        give_up(&supervisor, &pod).await?;
+        give_up(&supervisor, &pod, Ending::Removed).await?;
         let id = pod.id().clone();
         teardown::remove_record(&supervisor, &id, pod.meta()).await?;
         supervisor.store.remove_pod(&id);
-        let kind = cri::ContainerEventType::ContainerDeletedEvent;
-        supervisor.events.publish(&supervisor.store, &id, kind);
+        supervisor.events.pod_deleted(&supervisor.store, &pod);
         Ok(())
     });
     let removed = removed.await;
@@ -343,9 +337,13 @@ where
 }
 
 /// Gives up what makes the pod ready. The pod's work is locked.
-async fn give_up(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), Error> {
+async fn give_up(
+    supervisor: &Arc<Supervisor>,
+    pod: &Arc<Pod>,
+    ending: Ending,
+) -> Result<(), Error> {
     let before = pod.checkpoint();
-    teardown::teardown(supervisor, pod.id(), before.init).await?;
+    teardown::teardown(supervisor, pod.id(), before.init, ending).await?;
     pod.set_addresses(Vec::new());
     let stopped = PodCheckpoint {
         state: PodState::NotReady,

@@ -5,6 +5,9 @@
 //!   stdin   the runtime's options, an Any
 //!   stdout  unix:///path | {"version":3,"address":"unix:///path","protocol":"ttrpc"} | BootstrapResult
 //! SHIM -namespace NS -address GRPC -publish-binary OURSELVES -id ID -bundle DIR delete      in the bundle
+//! SHIM -info
+//!   stdin   the runtime's options, an Any
+//!   stdout  RuntimeInfo, with the OCI runtime's features
 //! ```
 
 use std::path::Path;
@@ -28,12 +31,14 @@ use crate::types::ContainerId;
 
 /// `start` forks and answers. Ours takes some ten milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// `-info` asks the OCI runtime for its features, which takes some ten milliseconds.
+const INFO_LIMIT: Duration = Duration::from_secs(5);
 /// `delete` kills, asks the OCI runtime to delete, and unmounts.
 const DELETE_LIMIT: Duration = Duration::from_secs(30);
 /// How long what a program printed may take to arrive after its end; longer means that a child of it has the pipe.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
-/// An address is short; what else a program may print is for people.
-const MAX_OUTPUT: u64 = 16 << 10;
+/// An address is short, and the features of an OCI runtime take some 5 KiB.
+const MAX_OUTPUT: u64 = 64 << 10;
 /// systemd's words to the supervisor itself. The OCI runtime would take NOTIFY_SOCKET for the container's.
 const NOT_FOR_SHIMS: [&str; 7] = [
     "NOTIFY_SOCKET",
@@ -93,6 +98,32 @@ pub async fn delete(
     } else {
         Err(failed(output.describe()))
     }
+}
+
+/// Runs `-info`, which takes the options on stdin and prints a `RuntimeInfo` (containerd
+/// `core/runtime/v2/task_manager.go`); gives what it printed. `None` where it exits
+/// with an error, as one of before containerd 2.0 does, which has no such action.
+///
+/// # Errors
+/// [`ShimError::Launch`]: it could not be run, or took too long.
+pub async fn info(runtime: &Runtime) -> Result<Option<Vec<u8>>, ShimError> {
+    let failed = |reason| ShimError::Launch {
+        shim: runtime.shim.clone(),
+        reason,
+    };
+    let mut command = Command::new(&runtime.shim);
+    command
+        .arg("-info")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in NOT_FOR_SHIMS {
+        command.env_remove(name);
+    }
+    let options = options(runtime).write_to_bytes().unwrap_or_default();
+    let output = run(command, options, INFO_LIMIT).await.map_err(failed)?;
+    Ok(output.status.success().then_some(output.stdout))
 }
 
 /// The runtime's options, as Create and `start` carry them.

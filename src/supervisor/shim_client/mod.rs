@@ -1,6 +1,6 @@
 //! Shims as the supervisor sees them: launched, connected to, called with a deadline.
 //!
-//! - `launch`: the program's actions `start` and `delete`.
+//! - [`launch`]: the program's actions `start`, `delete` and `-info`.
 //! - `connect`: how a shim is found. `line`: one connection. `call`: the calls on it. `task`: what they share.
 //! - `exec`: a further process run to its end.
 //! - `shim_log`: what the shim itself logs. `foreign`: CRI logs of shims that do not write them.
@@ -32,7 +32,7 @@ mod error;
 pub mod events;
 mod exec;
 mod foreign;
-mod launch;
+pub mod launch;
 mod line;
 mod shim_log;
 mod task;

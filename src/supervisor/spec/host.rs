@@ -56,6 +56,8 @@ pub struct HostFacts {
     pub apparmor: Support,
     /// Whether SELinux does.
     pub selinux: Support,
+    /// Whether a mount's attributes can be set with those of all mounts below it: mount_setattr(2), since Linux 5.12.
+    pub recursive_mount_attributes: Support,
     /// The supervisor's own capabilities: no container can have more.
     pub capabilities: HashSet<Capability>,
     /// The supervisor's own `oom_score_adj`: without CAP_SYS_RESOURCE no container can have less (proc(5)).
@@ -105,6 +107,9 @@ impl HostFacts {
             hugetlb: Support::of(hugetlb),
             apparmor: Support::of(apparmor.is_ok_and(|enabled| enabled.starts_with('Y'))),
             selinux: Support::of(root.join("sys/fs/selinux/enforce").exists()),
+            recursive_mount_attributes: Support::of(
+                kernel(&text("proc/sys/kernel/osrelease")?) >= (5, 12),
+            ),
             capabilities: effective(&text("proc/self/status")?),
             oom_score_adj: oom.trim().parse().unwrap_or(0),
             open_files: Limit {
@@ -135,6 +140,17 @@ fn below(cgroup: &Path, file: &str) -> bool {
         .any(|entry| entry.path().join(file).exists())
 }
 
+/// The version and patch level in `/proc/sys/kernel/osrelease`: `6.1.0-18-amd64` is (6, 1).
+fn kernel(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|one: char| !one.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    )
+}
+
 /// The capabilities in `CapEff` of `/proc/PID/status` (proc(5)).
 fn effective(status: &str) -> HashSet<Capability> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -152,6 +168,7 @@ impl HostFacts {
             hugetlb: Support::Present,
             apparmor: Support::Absent,
             selinux: Support::Absent,
+            recursive_mount_attributes: Support::Present,
             capabilities: capabilities::of_bits(u64::MAX),
             oom_score_adj: 0,
             open_files: Limit {
@@ -176,6 +193,7 @@ mod tests {
         );
         root.write("proc/self/oom_score_adj", "-5\n");
         root.write("proc/sys/kernel/hostname", "node-1\n");
+        root.write("proc/sys/kernel/osrelease", "5.4.0-1\n");
         root
     }
 
@@ -189,6 +207,7 @@ mod tests {
         assert_eq!(facts.hugetlb, Support::Absent);
         assert_eq!(facts.apparmor, Support::Absent);
         assert_eq!(facts.hostname, "node-1");
+        assert_eq!(facts.recursive_mount_attributes, Support::Absent);
         assert_eq!(
             facts.capabilities,
             HashSet::from([Capability::Chown, Capability::SysResource])
@@ -208,6 +227,18 @@ mod tests {
         root.write("sys/fs/cgroup/init/memory.swap.max", "max");
         let facts = HostFacts::read_below(root.path()).unwrap();
         assert_eq!(facts.swap_accounting, Support::Present);
+    }
+
+    #[test]
+    fn a_kernels_release_begins_with_its_version() {
+        for (release, version) in [
+            ("6.1.0-18-amd64\n", (6, 1)),
+            ("5.12-rc1", (5, 12)),
+            ("6.18.44-fc", (6, 18)),
+            ("", (0, 0)),
+        ] {
+            assert_eq!(kernel(release), version, "{release}");
+        }
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub struct Inputs<'a> {
     pub seccomp_root: &'a Path,
     /// The machine.
     pub host: &'a HostFacts,
+    /// Whether the container's OCI runtime has recursive read-only mounts: `supervisor::features`.
+    pub recursive_read_only: Support,
 }
 
 /// Whether a container is confined at all.

@@ -210,7 +210,7 @@ fn requested(
     index: usize,
     asked: &cri::Mount,
     source: &Path,
-    selinux: Support,
+    inputs: &Inputs<'_>,
 ) -> Result<Mount, SpecError> {
     let field = |name: &str| format!("mounts[{index}].{name}");
     let cri::Mount {
@@ -224,7 +224,7 @@ fn requested(
         recursive_read_only,
         image: _,
     } = asked;
-    supported(index, asked, selinux)?;
+    supported(index, asked, inputs.host.selinux)?;
     let propagation = propagation(index, asked)?;
     let mut options = vec!["rbind"];
     options.push(match propagation {
@@ -238,6 +238,12 @@ fn requested(
             return Err(SpecError::invalid(
                 field("recursive_read_only"),
                 "it needs readonly, and propagation PROPAGATION_PRIVATE",
+            ));
+        }
+        if inputs.recursive_read_only == Support::Absent {
+            return Err(SpecError::unsupported(
+                field("recursive_read_only"),
+                "the kernel is older than 5.12, or the runtime does not list the mount option rro among its features",
             ));
         }
         options.push("rro");
@@ -273,7 +279,7 @@ pub(super) fn mounts(
             Some(prepared) => prepared.clone(),
             None => absolute(&format!("mounts[{index}].host_path"), &mount.host_path)?,
         };
-        asked.push(requested(index, mount, &source, inputs.host.selinux)?);
+        asked.push(requested(index, mount, &source, inputs)?);
         rootfs_propagation = match (propagation(index, mount)?, rootfs_propagation) {
             (MountPropagation::PropagationBidirectional, _) | (_, Some("rshared")) => {
                 Some("rshared")

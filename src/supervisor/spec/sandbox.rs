@@ -7,8 +7,10 @@ use super::{HostFacts, SpecError, Support, resources};
 use crate::api::cri::{self, SupplementalGroupsPolicy};
 
 const FIELD: &str = "linux.security_context";
-/// Checks what of a pod's configuration is not checked where it is used: `hostname`, `sysctls` and the modes of
-/// `namespace_options` by `pod::namespaces`, `dns_config` by `pod::sandbox`, `port_mappings` by `network`.
+
+/// Checks what of a pod's configuration is not checked elsewhere: the names of `sysctls` and the modes of
+/// `namespace_options` are by `pod::namespaces`; `metadata`, `hostname`, `dns_config`, `port_mappings`, `labels` and
+/// `annotations` by `pod::check`.
 ///
 /// What is checked here and means nothing to this supervisor, as CRI allows: `resources` and `overhead` tell of what
 /// the containers' own limits come to; `run_as_user`, `readonly_rootfs`, `seccomp` and the like are for a process of

@@ -21,6 +21,7 @@ pub(super) struct Case {
     pub(super) namespaces: PodNamespaces,
     pub(super) files: PodFiles,
     pub(super) host: HostFacts,
+    pub(super) recursive_read_only: Support,
     pub(super) target: Option<Pid>,
     pub(super) volumes: Vec<Volume>,
 }
@@ -73,6 +74,7 @@ impl Case {
                 dev_shm: Some("/pod/shm".into()),
             },
             host: HostFacts::example(),
+            recursive_read_only: Support::Present,
             target: Pid::new(77),
             volumes: Vec::new(),
         }
@@ -107,6 +109,7 @@ impl Case {
             cgroup_parent: "/outlive/pod",
             seccomp_root: Path::new("/etc/outlive/seccomp"),
             host: &self.host,
+            recursive_read_only: self.recursive_read_only,
         })
     }
 

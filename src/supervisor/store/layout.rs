@@ -16,6 +16,7 @@
 //!     network.json              what the CNI plugins answered             before the pod is ready
 //!     resolv.conf hostname hosts
 //!   pods/.new-ID/ .gone-ID/     as with containers
+//!   networks-left/ID.json       the network of a removed pod that the CNI plugins did not delete
 //! STATE/                        gone after a reboot                       /run/outlive
 //!   outlive.lock                held by the one supervisor (flock(2))
 //!   outlive.sock                CRI
@@ -96,6 +97,12 @@ impl Layout {
     #[must_use]
     pub fn pod(&self, id: &ContainerId) -> PathBuf {
         self.pods().join(id.as_str())
+    }
+
+    /// The networks that the CNI plugins did not delete: `supervisor::network::given_up`.
+    #[must_use]
+    pub fn networks_left(&self) -> PathBuf {
+        self.root.join("networks-left")
     }
 
     /// All pods' passing parts: namespaces and /dev/shm.

@@ -161,3 +161,16 @@ fn a_container_is_named_after_its_image() {
     let name = name_after("busybox").unwrap();
     assert!(check_name(&name).is_ok(), "{name}");
 }
+
+#[test]
+fn a_name_that_is_not_a_host_name_becomes_one() {
+    let long = format!("{}_b", "a".repeat(62));
+    for (name, host) in [
+        ("web", "web"),
+        ("my_app.v2", "my-app-v2"),
+        ("_x-", "x"),
+        (&*long, &long[..62]),
+    ] {
+        assert_eq!(host_name(name), host);
+    }
+}

@@ -11,13 +11,16 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oci_spec::runtime::Spec;
+
 use crate::api::cri;
 use crate::images::Image;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
-use crate::supervisor::pod::sandbox;
-use crate::supervisor::spec;
+use crate::supervisor::features;
+use crate::supervisor::pod::{check, sandbox};
+use crate::supervisor::spec::{self, Support};
 use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
     Saved, StoreError,
@@ -36,34 +39,46 @@ pub async fn create(
     supervisor: &Arc<Supervisor>,
     request: cri::CreateContainerRequest,
 ) -> Result<ContainerId, Error> {
-    let config = request
+    let mut config = request
         .config
         .ok_or_else(|| Error::invalid("config", "is missing"))?;
     let pod = supervisor.store.pod(&request.pod_sandbox_id)?;
     let pod_meta = ready(&pod)?;
-    check_metadata(&config)?;
+    check::container(&config)?;
     let id = store::blocking("draw", "/dev/urandom".into(), store::new_id).await?;
     let name = ContainerMeta::name(&config, &pod_meta.config);
     let name = supervisor.store.names().take(Kind::Container, &name, &id)?;
     crash::point("create.named");
     let image = find_image(supervisor, &config).await?;
+    name_image(&mut config, &image);
     let runtime = supervisor
         .config
         .runtime(&pod_meta.runtime)
         .ok_or_else(|| Error::invalid("runtime_handler", "is not configured any more"))?;
-    let meta = ContainerMeta {
+    let mut meta = ContainerMeta {
         id: id.clone(),
         pod: pod.id().clone(),
         runtime: runtime.name.clone(),
         image_id: image.id.clone(),
         layers: image.layers.clone(),
         log_path: log_path(&config, &pod_meta.config)?,
+        user: None,
         stop_signal: spec::stop_signal(&image.config)?,
         created_at: Timestamp::now(),
         config,
     };
     let target = check_target(supervisor, &meta)?;
-    let spec = spec(supervisor, &pod, &meta, image, target).await?;
+    let recursive_read_only = match needs_recursive_read_only(&meta.config) {
+        true => features::recursive_read_only(supervisor, runtime).await,
+        false => Support::Absent,
+    };
+    let needs = Needs {
+        image,
+        target,
+        recursive_read_only,
+    };
+    let (spec, user) = spec(supervisor, &pod, &meta, needs).await?;
+    meta.user = Some(user);
     crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
         status: ContainerStatus::Created {
@@ -111,16 +126,6 @@ fn ready(pod: &Pod) -> Result<&PodMeta, Error> {
     }
 }
 
-fn check_metadata(config: &cri::ContainerConfig) -> Result<(), Error> {
-    match &config.metadata {
-        None => Err(Error::invalid("config.metadata", "is missing")),
-        Some(metadata) if metadata.name.is_empty() => {
-            Err(Error::invalid("config.metadata.name", "is empty"))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
 async fn find_image(
     supervisor: &Arc<Supervisor>,
     config: &cri::ContainerConfig,
@@ -134,6 +139,20 @@ async fn find_image(
     Ok(found.map_err(interrupted)??)
 }
 
+/// Where the request names the image by its id only, adds one of the image's names for ContainerStatus to show. The
+/// image may lose that name, or be removed, before the container is.
+fn name_image(config: &mut cri::ContainerConfig, image: &Image) {
+    let Some(asked) = &mut config.image else {
+        return;
+    };
+    let digits = |id: &str| id.strip_prefix("sha256:").unwrap_or(id).to_owned();
+    let by_id = digits(&image.id).starts_with(&digits(&asked.image));
+    if asked.user_specified_image.is_empty() && by_id {
+        let name = image.tags.first().or(image.digests.first());
+        asked.user_specified_image = name.cloned().unwrap_or_default();
+    }
+}
+
 fn interrupted(error: worker::Panicked) -> StoreError {
     StoreError {
         operation: "work on",
@@ -142,21 +161,33 @@ fn interrupted(error: worker::Panicked) -> StoreError {
     }
 }
 
-/// The OCI spec as JSON. The volumes that it names are made in the directory that is on its way to be the container's.
+/// Only a mount that asks for it makes it worth asking the shim.
+fn needs_recursive_read_only(config: &cri::ContainerConfig) -> bool {
+    config.mounts.iter().any(|mount| mount.recursive_read_only)
+}
+
+/// What a specification needs besides the request.
+struct Needs {
+    image: Arc<Image>,
+    target: Option<Pid>,
+    recursive_read_only: Support,
+}
+
+/// The OCI spec as JSON, and the user in it. The volumes that it names are made in the directory that is on its way to
+/// be the container's.
 async fn spec(
     supervisor: &Arc<Supervisor>,
     pod: &Arc<Pod>,
     meta: &ContainerMeta,
-    image: Arc<Image>,
-    target: Option<Pid>,
-) -> Result<Vec<u8>, Error> {
+    needs: Needs,
+) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
-    let made = worker::run(move || -> Result<Vec<u8>, Error> {
+    let made = worker::run(move || {
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
         let dir = supervisor.store.layout().container(&meta.id);
-        let made = write_spec(&supervisor, asked, &meta, &image, target, &dir);
+        let made = write_spec(&supervisor, asked, &meta, &needs, &dir);
         if made.is_err() {
             // The first error is the one to tell; what cannot be removed stays for recovery.
             drop(std::fs::remove_dir_all(on_its_way(&dir, &meta.id)));
@@ -170,10 +201,9 @@ fn write_spec(
     supervisor: &Supervisor,
     pod: &PodMeta,
     meta: &ContainerMeta,
-    image: &Image,
-    target: Option<Pid>,
+    needs: &Needs,
     dir: &Path,
-) -> Result<Vec<u8>, Error> {
+) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
     let layout = supervisor.store.layout();
     let layers: Vec<PathBuf> = meta
         .layers
@@ -182,7 +212,7 @@ fn write_spec(
         .collect();
     let new = on_its_way(dir, &meta.id);
     let at = new.join("volumes");
-    let mut volumes = spec::prepare_volumes(&image.config, &meta.config, &layers, &at)?;
+    let mut volumes = spec::prepare_volumes(&needs.image.config, &meta.config, &layers, &at)?;
     for volume in &mut volumes {
         // Where it is when the container is there.
         if let Ok(inside) = volume.host_path.strip_prefix(&new) {
@@ -193,18 +223,35 @@ fn write_spec(
         id: &meta.id,
         config: &meta.config,
         pod: &pod.config,
-        image: &image.config,
+        image: &needs.image.config,
         layers: &layers,
         namespaces: &joins::namespaces(layout, pod)?,
-        target,
+        target: needs.target,
         files: &joins::files(layout, pod)?,
         mounts: &spec::prepare_mounts(&meta.config)?,
         volumes: &volumes,
         cgroup_parent: &sandbox::cgroup_parent(&supervisor.config, pod),
         seccomp_root: &supervisor.config.seccomp_profile_root,
         host: &supervisor.host,
+        recursive_read_only: needs.recursive_read_only,
     })?;
-    serde_json::to_vec(&spec).map_err(|error| Error::invalid("config", error.to_string()))
+    let json = serde_json::to_vec(&spec);
+    let json = json.map_err(|error| Error::invalid("config", error.to_string()))?;
+    Ok((json, user(&spec)))
+}
+
+/// The user of the first process, as ContainerStatus shows it.
+fn user(spec: &Spec) -> cri::LinuxContainerUser {
+    let process = spec.process().as_ref();
+    process.map_or_else(Default::default, |process| {
+        let user = process.user();
+        let further = user.additional_gids().iter().flatten();
+        cri::LinuxContainerUser {
+            uid: user.uid().into(),
+            gid: user.gid().into(),
+            supplemental_groups: further.map(|gid| (*gid).into()).collect(),
+        }
+    })
 }
 
 /// What becomes `dir` in one step.

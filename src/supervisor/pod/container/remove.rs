@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{busy, stop};
-use crate::api::cri;
 use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
@@ -52,10 +51,9 @@ pub async fn remove(supervisor: &Arc<Supervisor>, container: &Arc<Container>) ->
     .await?;
     crash::point("remove.renamed");
     supervisor.store.remove_container(container.id());
-    let deleted = cri::ContainerEventType::ContainerDeletedEvent;
     supervisor
         .events
-        .publish(&supervisor.store, container.id(), deleted);
+        .container_deleted(&supervisor.store, container);
     let path = gone.clone();
     let removed = store::blocking("remove", gone, move || {
         match std::fs::remove_dir_all(&path) {

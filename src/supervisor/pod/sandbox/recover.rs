@@ -20,6 +20,7 @@ use crate::api::cri;
 use crate::bundle::Read;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::error::Error;
+use crate::supervisor::network::given_up::Ending;
 use crate::supervisor::network::{self, Phase};
 use crate::supervisor::pod::namespaces::{PidScope, Plan, Scope};
 use crate::supervisor::store::{Layout, Pod, PodCheckpoint, PodMeta, PodState};
@@ -194,7 +195,7 @@ pub async fn undo(supervisor: &Arc<Supervisor>, id: &ContainerId) -> Result<(), 
             None
         }
     };
-    teardown::teardown(supervisor, id, init).await?;
+    teardown::teardown(supervisor, id, init, Ending::Stopped).await?;
     teardown::remove_record(supervisor, id, meta.as_ref()).await
 }
 

@@ -9,7 +9,8 @@ use super::{NETWORK_RECORD, cgroup, failed, recover, step};
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
-use crate::supervisor::network::{self, Plugins};
+use crate::supervisor::network::Plugins;
+use crate::supervisor::network::given_up::{self, Ending};
 use crate::supervisor::pod::{namespaces, sandbox_init};
 use crate::supervisor::store::PodMeta;
 use crate::sys::file;
@@ -32,15 +33,16 @@ pub(super) fn first(pod: &ContainerId, errors: Vec<Error>) -> Result<(), Error> 
 /// Takes away the network, the init and the namespaces of `id`.
 ///
 /// # Errors
-/// The first error; everything that could be done was. While the network is not deleted its namespace stays: the plugins
-/// clean up by what they find in there.
+/// The first error; everything that could be done was. While the network is not deleted and not given up, its namespace
+/// stays: the plugins clean up by what they find in there.
 pub(super) async fn teardown(
     supervisor: &Arc<Supervisor>,
     id: &ContainerId,
     init: Option<ProcessIdentity>,
+    ending: Ending,
 ) -> Result<(), Error> {
     let mut errors = Vec::new();
-    let detached = detach(supervisor, id).await;
+    let detached = detach(supervisor, id, ending).await;
     let is_detached = detached.is_ok();
     errors.extend(detached.err());
     crash::point("stop_pod.network");
@@ -58,7 +60,7 @@ pub(super) async fn teardown(
     first(id, errors)
 }
 
-async fn detach(supervisor: &Supervisor, id: &ContainerId) -> Result<(), Error> {
+async fn detach(supervisor: &Supervisor, id: &ContainerId, ending: Ending) -> Result<(), Error> {
     let layout = supervisor.store.layout();
     let netns = layout.pod_state(id).join(Kind::Net.name());
     let pin = netns.clone();
@@ -68,7 +70,8 @@ async fn detach(supervisor: &Supervisor, id: &ContainerId) -> Result<(), Error> 
     let netns = is_pinned.await?.then_some(netns);
     let record = layout.pod(id).join(NETWORK_RECORD);
     let plugins = Plugins::from(&supervisor.config);
-    Ok(network::detach(&plugins, id, netns.as_deref(), &record).await?)
+    let left = layout.networks_left();
+    Ok(given_up::detach(&plugins, id, netns.as_deref(), &record, &left, ending).await?)
 }
 
 /// Ends the init of a shared pid namespace, where there is one.

@@ -23,6 +23,7 @@ fn meta(own: &str, name: &str, created_at: u64) -> ContainerMeta {
         image_id: String::new(),
         layers: Vec::new(),
         log_path: None,
+        user: None,
         stop_signal: Signal::new(15).unwrap(),
         created_at: Timestamp::from_unix_nanos(created_at),
     }

@@ -429,6 +429,12 @@ fn paths_that_are_relative_name_their_field() {
         ("mounts[0].recursive_read_only", |case| {
             mount(case).recursive_read_only = true;
         }),
+        // What Status does not announce.
+        ("mounts[0].recursive_read_only", |case| {
+            mount(case).readonly = true;
+            mount(case).recursive_read_only = true;
+            case.recursive_read_only = Support::Absent;
+        }),
     ] {
         let mut case = Case::new();
         set(&mut case);
