@@ -147,6 +147,43 @@ fn only_sys_has_unsafe_code() {
     }
 }
 
+/// A pointer that is turned into a number without exposing its provenance gives the compiler leave to assume that the
+/// kernel neither reads nor writes what it points to (`std::ptr`, "Provenance"): `expose_provenance`, or a typed pointer.
+#[test]
+fn no_address_is_taken_without_its_provenance() {
+    for (path, _, text) in files() {
+        for word in [".addr()", "without_provenance", "transmute", "as_ptr() as "] {
+            assert!(!text.contains(word), "{path:?}: {word}");
+        }
+    }
+}
+
+/// These panic where no thread can be made (EAGAIN of clone(2)): `sys::worker` and `thread::Builder` do not.
+#[test]
+fn no_thread_is_made_by_a_call_that_panics() {
+    for (path, _, text) in files() {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for call in ["spawn_blocking(", "thread::spawn(", "scope.spawn("] {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            assert!(is_test || !code.contains(call), "{path:?}: {call}");
+        }
+    }
+}
+
+/// A child that another call starts would inherit what its parent ignores, and the parent's limit of open files.
+#[test]
+fn standard_commands_are_started_by_the_supervisors_program_alone() {
+    for (path, layer, text) in files() {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let is_test = path.components().any(|part| part.as_os_str() == "tests");
+        let is_known = is_test || layer == "cli" || path.ends_with("supervisor/program.rs");
+        for call in [".spawn()", ".output()", ".status()?"] {
+            let starts = code.contains("process::Command") && code.contains(call);
+            assert!(is_known || !starts, "{path:?}: {call}");
+        }
+    }
+}
+
 #[test]
 fn every_file_opens_with_what_it_owns_and_stays_readable() {
     for (path, layer, text) in files() {

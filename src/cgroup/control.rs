@@ -1,4 +1,5 @@
-//! The little that the shim writes: controllers for its container's cgroup, and its own place (`shim_cgroup`).
+//! The little that the shim writes: controllers for its container's cgroup, its own place (`shim_cgroup`), and the end of
+//! a container where the OCI runtime cannot be run.
 
 use std::fs;
 use std::io;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::location::{clean, hierarchies};
 use super::oom::write_existing;
 use super::{Cgroup, CgroupError, Mode, Roots};
-use crate::types::Pid;
+use crate::sys::wait;
+use crate::types::{Pid, Signal};
 
 /// Enables every controller for the container's cgroup: in `cgroup.subtree_control` of each group from the root down
 /// to its parent, as containerd's shim does after `create` (`ToggleControllers` in containerd/cgroups), so that
@@ -91,6 +93,48 @@ pub fn join(roots: &Roots, path: &str, pid: Pid) -> Result<(), CgroupError> {
             }
             Ok(())
         }
+    }
+}
+
+/// Sends `signal` to every process of the cgroup and of those below it, once; a process that is forked meanwhile may be
+/// missed, but for SIGKILL where the kernel has `cgroup.kill` (version 2, Linux 5.14).
+///
+/// # Errors
+/// [`CgroupError::NotAlone`] where this process is in it: nothing is signalled then. The first error of kill(2), after the
+/// others were signalled; a process that has ended is none.
+pub fn signal_all(cgroup: &Cgroup, signal: Signal) -> Result<(), CgroupError> {
+    let pids = cgroup.pids()?;
+    if pids.iter().any(|pid| pid.get() == std::process::id()) {
+        return Err(CgroupError::NotAlone);
+    }
+    if let Cgroup::V2(v2) = cgroup
+        && signal == Signal::KILL
+        && write(v2.dir().join("cgroup.kill"), "1".to_owned()).is_ok()
+    {
+        return Ok(());
+    }
+    let mut first = Ok(());
+    for pid in pids {
+        match wait::signal_child(pid, signal) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                first = first.and(Err(CgroupError::Signal { pid, source: error }));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    first
+}
+
+/// Lets the processes of a version 1 cgroup go on, so that a signal reaches them. Under version 2 SIGKILL ends frozen ones.
+///
+/// # Errors
+/// What writing `freezer.state` answered.
+pub fn thaw(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    match cgroup {
+        Cgroup::V1(v1) => v1.dir("freezer").map_or(Ok(()), |dir| {
+            write(dir.join("freezer.state"), "THAWED".to_owned())
+        }),
+        Cgroup::V2(_) => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```text
 //! /proc/PID/cgroup + mountinfo -- location --> Cgroup -- metrics --> v1 | v2 (over read) --> protobuf
 //!                                                |----- oom ------> OomWatch
-//!                                                `----- control --> enable_controllers, join
+//!                                                `----- control --> enable_controllers, join, signal_all, thaw
 //! ```
 
 use std::fs;
@@ -31,7 +31,7 @@ mod tests;
 mod v1;
 mod v2;
 
-pub use control::{enable_controllers, join};
+pub use control::{enable_controllers, join, signal_all, thaw};
 pub use oom::{OomNotice, OomWatch};
 
 /// More descendants than any container has: the walk over a tree ends here.
@@ -94,6 +94,18 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
+    /// A process of the cgroup could not be signalled.
+    #[error("signal process {pid}")]
+    Signal {
+        /// Which.
+        pid: Pid,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The calling process is in the cgroup, which therefore is no container's alone.
+    #[error("this process is in the cgroup itself")]
+    NotAlone,
     /// A cgroup could not be made.
     #[error("create cgroup {}", path.display())]
     Create {
@@ -252,19 +264,30 @@ impl Cgroup {
         }
     }
 
-    /// How many of its processes were killed for want of memory: in it alone under version 1 (`memory.oom_control`),
-    /// also below it under version 2 (`memory.events`). Zero without the memory controller.
+    /// How many processes in it and in the groups below it were killed for want of memory. `None` without the memory
+    /// controller, and where the kernel does not count: version 1 does since Linux 4.13. Falls when a version 1 group below
+    /// it is removed, whose kills are counted there alone.
     ///
     /// # Errors
     /// `NotFound` where it was removed.
-    pub fn oom_kills(&self) -> io::Result<u64> {
+    pub fn oom_kills(&self) -> io::Result<Option<u64>> {
         let Some(path) = self.oom_file() else {
-            return Ok(0);
+            return Ok(None);
         };
-        let text = fs::read_to_string(path)?;
-        Ok(read::keyed(&text)
-            .find_map(|(key, value)| (key == "oom_kill").then_some(value))
-            .unwrap_or(0))
+        let count =
+            |path: &Path| io::Result::Ok(read::value(&fs::read_to_string(path)?, "oom_kill"));
+        let own = count(&path)?;
+        let (Self::V1(v1), Some(own)) = (self, own) else {
+            return Ok(own);
+        };
+        let mut kills = own;
+        let below = v1.dir("memory").map_or_else(Vec::new, subgroups);
+        for group in below.iter().flat_map(|group| groups_below(group)) {
+            // One that went meanwhile has nothing to tell any more.
+            let counted = count(&group.join("memory.oom_control")).ok().flatten();
+            kills = kills.saturating_add(counted.unwrap_or(0));
+        }
+        Ok(Some(kills))
     }
 
     /// The file that counts the kills.
@@ -279,28 +302,39 @@ impl Cgroup {
 /// Reads `cgroup.procs` of `top` and of every directory below it.
 fn pids_below(top: &Path) -> Result<Vec<Pid>, CgroupError> {
     let mut pids = Vec::new();
-    let mut groups = vec![top.to_path_buf()];
-    let mut seen = 0_usize;
-    while let Some(group) = groups.pop() {
-        seen += 1;
-        if seen > MAX_GROUPS {
+    for (index, group) in groups_below(top).enumerate() {
+        if index >= MAX_GROUPS {
             return Err(CgroupError::TooMany { path: top.into() });
         }
         collect_pids(&group.join("cgroup.procs"), &mut pids)?;
-        let Ok(entries) = fs::read_dir(&group) else {
-            continue;
-        };
-        groups.extend(
-            entries
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
     }
     // A process that moves between two groups while they are read is in both.
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
+}
+
+/// `top` and every group below it, one more than [`MAX_GROUPS`] at most.
+fn groups_below(top: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut groups = vec![top.to_path_buf()];
+    let walk = std::iter::from_fn(move || {
+        let group = groups.pop()?;
+        groups.extend(subgroups(&group));
+        Some(group)
+    });
+    walk.take(MAX_GROUPS + 1)
+}
+
+/// The groups right below `group`; none where it is gone.
+fn subgroups(group: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(group) else {
+        return Vec::new();
+    };
+    let entries = entries.flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A group may go between its finding and its reading: then nobody was in it.

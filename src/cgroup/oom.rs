@@ -1,11 +1,15 @@
 //! Waiting for a container to run out of memory.
 //!
-//! Version 1: an eventfd registered in `cgroup.event_control` for `memory.oom_control`
-//! (`admin-guide/cgroup-v1/memory.rst`, chapter 10). The kernel signals it **before** it kills, so that the count of
-//! kills is often still the old one when the waiter looks (seen on Linux 6.18), and again when the group is removed.
-//! So a wake of a group that is still there is the news, as the Go shim takes it, and the count is none.
+//! One source decides, the kernel's count of kills; what wakes is only a reason to look at it.
 //!
-//! Version 2: inotify on `memory.events`, which changes for reclaim at `memory.high` too: there the count decides.
+//! Version 1: an eventfd registered in `cgroup.event_control` for `memory.oom_control`
+//! (`admin-guide/cgroup-v1/memory.rst`, chapter 10). The kernel signals it **before** it kills, so that the count is often
+//! still the old one at the first look; for every group below the one whose limit is reached, in which nothing may have
+//! been killed (`mem_cgroup_oom_notify`); and when the group is removed. A kill is counted before the victim is signalled
+//! (`__oom_kill_process`), so at its exit the count is right. Kernels before Linux 4.13 do not count, and no kernel kills
+//! where `oom_kill_disable` is set: there each wake is the news, as for containerd's Go shim.
+//!
+//! Version 2: inotify on `memory.events`, which changes for reclaim at `memory.high` too.
 
 use std::fs;
 use std::io;
@@ -19,8 +23,12 @@ use crate::sys::inotify::Inotify;
 /// What a wake of an [`OomWatch`] meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OomNotice {
-    /// The container ran out of memory since the last call.
-    Oom,
+    /// The count of kills has risen.
+    Killed,
+    /// The kernel is about to kill, here or in a group beside this one: the count is to be looked at again.
+    Awaited,
+    /// The container ran out of memory, and the kernel counts no kill for it.
+    Uncounted,
     /// Something else happened, or nothing.
     Nothing,
     /// The cgroup is gone; there will be no further news.
@@ -30,7 +38,7 @@ pub enum OomNotice {
 #[derive(Debug)]
 enum Source {
     V1 { event: EventFd, group: PathBuf },
-    V2 { events: Inotify, kills: u64 },
+    V2 { events: Inotify },
 }
 
 /// A descriptor that becomes readable when the container may have run out of memory. Dropping it ends the watch.
@@ -38,6 +46,8 @@ enum Source {
 pub struct OomWatch {
     cgroup: Cgroup,
     source: Source,
+    /// As counted at the last look.
+    kills: Option<u64>,
 }
 
 impl OomWatch {
@@ -67,45 +77,47 @@ impl OomWatch {
                     return Err(io::ErrorKind::Unsupported.into());
                 }
                 let events = Inotify::of_modifications(&file)?;
-                let kills = cgroup.oom_kills()?;
-                Source::V2 { events, kills }
+                Source::V2 { events }
             }
         };
         Ok(Self {
+            kills: cgroup.oom_kills()?,
             cgroup: cgroup.clone(),
             source,
         })
     }
 
-    /// Takes the readiness away and says what it meant. Never blocks.
+    /// Takes the readiness away, looks at the count, and says what it meant. May be called without a wake. Never blocks.
     ///
     /// # Errors
     /// What reading the descriptor or the count answered.
     pub fn consume(&mut self) -> io::Result<OomNotice> {
-        match &mut self.source {
-            Source::V1 { event, group } => {
-                let signalled = event.drain()? > 0;
-                Ok(match (group.is_dir(), signalled) {
-                    (false, _) => OomNotice::Gone,
-                    (true, true) => OomNotice::Oom,
-                    (true, false) => OomNotice::Nothing,
-                })
-            }
-            Source::V2 { events, kills } => {
+        let signalled = match &self.source {
+            Source::V1 { event, .. } => event.drain()? > 0,
+            Source::V2 { events } => {
                 events.drain()?;
-                let now = match self.cgroup.oom_kills() {
-                    Ok(now) => now,
-                    Err(error) if super::read::is_absence(&error) => return Ok(OomNotice::Gone),
-                    Err(error) => return Err(error),
-                };
-                let before = std::mem::replace(kills, now);
-                Ok(if now > before {
-                    OomNotice::Oom
-                } else {
-                    OomNotice::Nothing
-                })
+                false
             }
-        }
+        };
+        let now = match self.cgroup.oom_kills() {
+            Err(error) if super::read::is_absence(&error) => return Ok(OomNotice::Gone),
+            other => other?,
+        };
+        let before = std::mem::replace(&mut self.kills, now);
+        Ok(match (now, before) {
+            (Some(now), Some(before)) if now > before => OomNotice::Killed,
+            _ if !signalled => OomNotice::Nothing,
+            (Some(_), _) if !self.is_killing_disabled() => OomNotice::Awaited,
+            (Some(_) | None, _) => OomNotice::Uncounted,
+        })
+    }
+
+    fn is_killing_disabled(&self) -> bool {
+        let Source::V1 { group, .. } = &self.source else {
+            return false;
+        };
+        fs::read_to_string(group.join("memory.oom_control"))
+            .is_ok_and(|text| super::read::value(&text, "oom_kill_disable") == Some(1))
     }
 }
 
@@ -120,7 +132,7 @@ impl AsFd for OomWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.source {
             Source::V1 { event, .. } => event.as_fd(),
-            Source::V2 { events, .. } => events.as_fd(),
+            Source::V2 { events } => events.as_fd(),
         }
     }
 }

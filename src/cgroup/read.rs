@@ -58,6 +58,11 @@ pub fn keyed(text: &str) -> impl Iterator<Item = (&str, u64)> {
     })
 }
 
+/// The value of `key` in a flat keyed file.
+pub fn value(text: &str, key: &str) -> Option<u64> {
+    keyed(text).find_map(|(found, value)| (found == key).then_some(value))
+}
+
 /// One line of `rdma.current` or `rdma.max`: `mlx5_0 hca_handle=2 hca_object=max` (`admin-guide/cgroup-v1/rdma.rst`).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rdma<'text> {

@@ -50,15 +50,17 @@ impl ImageStore {
         self.make_root()?;
         let mut loading = Loading::new(self, PATIENCE)?;
         let (reader, writer) = io::pipe().map_err(failed)?;
-        let (written, unpacked) = thread::scope(|scope| {
-            let archive = scope.spawn(|| write_archive(&rootfs, writer));
+        let both = thread::scope(|scope| {
+            let archive = thread::Builder::new();
+            let archive = archive.spawn_scoped(scope, || write_archive(&rootfs, writer))?;
             let unpacked = loading.unpack("the directory", &[], reader);
             let written = archive.join();
-            (
+            Ok((
                 written.unwrap_or_else(|_| Err(io::Error::other("the archive's writer panicked"))),
                 unpacked,
-            )
+            ))
         });
+        let (written, unpacked) = both.map_err(failed)?;
         match written {
             // The other side gave up first, and says why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && unpacked.is_err() => {}

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::command::Command;
-use super::error::{OciError, classify};
+use super::error::{MAKE_INPUT, MAKE_OUTPUT, OciError, classify};
 use crate::sys::memory::memfd;
-use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
+use crate::sys::spawn::{Environment, OpenFiles, Session, Spawn, Stream, spawn};
 use crate::sys::wait;
 use crate::types::{ContainerId, ExitStatus, Pid, Signal};
 
@@ -108,15 +108,12 @@ impl OciRuntime {
                 stderr,
             } => (stdin, stdout, stderr, None),
             CallStdio::Captured => {
-                let (output, stdout, stderr) =
-                    captured().map_err(io("make a file for its output"))?;
+                let (output, stdout, stderr) = captured().map_err(io(MAKE_OUTPUT))?;
                 (Stream::Null, stdout, stderr, Some(output))
             }
             CallStdio::Input(bytes) => {
-                let (output, stdout, stderr) =
-                    captured().map_err(io("make a file for its output"))?;
-                let stdin =
-                    file_of(c"oci-input", &bytes).map_err(io("make a file for its input"))?;
+                let (output, stdout, stderr) = captured().map_err(io(MAKE_OUTPUT))?;
+                let stdin = file_of(c"oci-input", &bytes).map_err(io(MAKE_INPUT))?;
                 (Stream::Fd(stdin), stdout, stderr, Some(output))
             }
         };
@@ -130,6 +127,7 @@ impl OciRuntime {
             stderr,
             further_fds: Vec::new(),
             session: Session::Inherit,
+            open_files: OpenFiles::AsStarted,
         };
         Ok((
             spawn,

@@ -18,6 +18,10 @@ pub enum FailureKind {
     Other,
 }
 
+/// The steps before the runtime is started.
+pub(super) const MAKE_OUTPUT: &str = "make a file for its output";
+pub(super) const MAKE_INPUT: &str = "make a file for its input";
+
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
@@ -78,6 +82,16 @@ impl OciError {
             Self::Spawn { .. } | Self::TimedOut { .. } | Self::Io { .. } | Self::NoPid { .. } => {
                 FailureKind::Other
             }
+        }
+    }
+
+    /// Whether the runtime surely did nothing, since it was not started.
+    #[must_use]
+    pub fn is_before_start(&self) -> bool {
+        match self {
+            Self::Spawn { .. } => true,
+            Self::Io { step, .. } => [MAKE_OUTPUT, MAKE_INPUT].contains(step),
+            Self::Failed { .. } | Self::TimedOut { .. } | Self::NoPid { .. } => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use log::{info, warn};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::task::spawn_local;
 
 use super::call::Caller;
 use super::error::ShimError;
@@ -26,6 +26,7 @@ use crate::config::ShimOptions;
 use crate::oci::command::DeleteMode;
 use crate::oci::driver::CallStdio;
 use crate::oci::{self, CreateArgs, OciRuntime, Spec};
+use crate::sys::worker;
 use crate::types::event::TaskIo;
 use crate::types::{ContainerId, Event, Mount, Namespace, Pid, Stdio};
 
@@ -126,7 +127,7 @@ pub async fn create(
         execs: BTreeMap::new(),
         cgroup: None,
         oom_kills: 0,
-        oom_notices: 0,
+        counted_oom_kills: 0,
         own_pid_namespace,
         killing_others: false,
         restore: init.restore,
@@ -208,7 +209,7 @@ async fn record_runtime(
         }
         runtime::write(&bundle, &record)
     };
-    let written = spawn_blocking(write).await;
+    let written = worker::run(write).await;
     let written = written.map_err(|_| ShimError::Worker {
         operation: "record the OCI runtime",
     })?;

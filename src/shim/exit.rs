@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::warn;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::error::ShimError;
 use super::task::Shared;
 use super::task::facts::Fact;
 use crate::bundle::exit_journal::{COMPACT_AT, ExitEntry, ExitJournal};
+use crate::sys::worker;
 use crate::types::ExecId;
 
 /// How long the record of an exit that could not be written waits for its next attempt.
@@ -65,7 +65,7 @@ impl Journal {
             }
             Ok(())
         };
-        let written = spawn_blocking(write).await.map_err(|_| ShimError::Worker {
+        let written = worker::run(write).await.map_err(|_| ShimError::Worker {
             operation: "record an exit",
         })?;
         written.map_err(|source| ShimError::Io {

@@ -4,15 +4,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use log::warn;
+use log::{info, warn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::logs::Attendance;
+use crate::sys::accept::{Accepting, Incoming};
 
 /// How many connections there are and were; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +80,7 @@ impl Connections {
 
 /// The accepted connections as ttrpc takes them.
 pub struct Accepted {
-    listener: UnixListener,
+    listener: Accepting<UnixListener>,
     owner: u32,
     connections: Connections,
 }
@@ -89,7 +90,7 @@ impl Accepted {
     #[must_use]
     pub const fn new(listener: UnixListener, owner: u32, connections: Connections) -> Self {
         Self {
-            listener,
+            listener: Accepting::new(listener),
             owner,
             connections,
         }
@@ -99,12 +100,19 @@ impl Accepted {
 impl Stream for Accepted {
     type Item = io::Result<Counted>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let stream = match self.listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok((stream, _))) => stream,
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+            let stream = match ready!(self.listener.poll_next(cx)) {
+                Incoming::Connection(stream) => stream,
+                // Not told to the server, which would ask again at once and log each time.
+                Incoming::Failing(error) => {
+                    warn!("accept fails: connections wait: {error}");
+                    continue;
+                }
+                Incoming::Recovered => {
+                    info!("connections are accepted again");
+                    continue;
+                }
             };
             // unix(7), SO_PEERCRED: the credentials at the time of connect(2).
             match stream.peer_cred() {

@@ -6,7 +6,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::error::ShimError;
@@ -14,6 +13,7 @@ use super::reaper::Reaper;
 use crate::bundle::layout::Bundle;
 use crate::sys::mount;
 use crate::sys::spawn::Spawn;
+use crate::sys::worker;
 use crate::types::{Mount, Signal};
 
 /// How long a mount helper may take.
@@ -56,7 +56,7 @@ pub async fn mount(reaper: &Reaper, bundle: &Bundle, mounts: &[Mount]) -> Result
 async fn mount_one(reaper: &Reaper, rootfs: PathBuf, one: Mount) -> Result<(), ShimError> {
     let target = mount::target_path(&one, &rootfs)?;
     let Some(helper) = mount::helper(&one, &target) else {
-        return worker("mount", move || mount::mount(&one, &rootfs)).await;
+        return on_worker("mount", move || mount::mount(&one, &rootfs)).await;
     };
     let mut argv = helper.into_iter();
     let program = argv.next().unwrap_or_default();
@@ -92,14 +92,14 @@ async fn mount_one(reaper: &Reaper, rootfs: PathBuf, one: Mount) -> Result<(), S
 /// What is still mounted, and why.
 pub async fn unmount(bundle: &Bundle) -> Result<(), ShimError> {
     let rootfs = bundle.rootfs();
-    worker("unmount", move || mount::unmount_tree(&rootfs)).await
+    on_worker("unmount", move || mount::unmount_tree(&rootfs)).await
 }
 
-async fn worker(
+async fn on_worker(
     operation: &'static str,
     work: impl FnOnce() -> Result<(), mount::MountError> + Send + 'static,
 ) -> Result<(), ShimError> {
-    spawn_blocking(work)
+    worker::run(work)
         .await
         .map_err(|_| ShimError::Worker { operation })?
         .map_err(ShimError::from)

@@ -35,7 +35,8 @@ use super::stdio::StoppingLoggersOfAll;
 use super::task::process::answer;
 use super::{dump, idle, logger, methods, reopen};
 use crate::oci::Spec;
-use crate::sys::{memory, prctl, socket};
+use crate::sys::dispositions::{self, Program};
+use crate::sys::{limits, memory, prctl, socket};
 use crate::types::error::chain;
 
 /// The descriptor that `start` leaves the listening socket at.
@@ -48,12 +49,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How long nothing needs to have happened, at least, before freed memory is given back.
 const REST_DELAY: Duration = Duration::from_millis(500);
-/// How long a worker thread is kept for the next piece of work.
-const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// How many events are taken from the kernel at once; what comes beyond is taken next.
 const EVENTS: usize = 64;
-/// Worker threads wait for disks and mounts only; more than a few would only wait together.
-const MAX_WORKERS: usize = 8;
 
 /// Why the server could not be started. After it was, it ends on Shutdown, or without a task as [`idle`] says.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +81,7 @@ fn io_error(operation: &'static str) -> impl FnOnce(io::Error) -> ServerError {
 /// # Errors
 /// [`ServerError`], before anything is served.
 pub fn run(args: &Args) -> Result<(), ServerError> {
+    let decided = dispositions::apply(Program::Shim);
     memory::forget_tunables();
     let bundle = env::current_dir().map_err(io_error("find the working directory"))?;
     let level = if args.debug {
@@ -94,6 +92,8 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     // Without a log the shim still does its work.
     let logging = logger::init(&bundle, level);
     memory::keep_heap_small();
+    // Each stream of a process takes up to three.
+    let raised = limits::raise_open_files();
     prctl::become_subreaper().map_err(io_error("become a subreaper"))?;
     let listener = socket::inherited_listener(LISTENER_FD)
         .map_err(io_error("take over the listening socket"))?;
@@ -107,12 +107,17 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(EVENTS)
-        .max_blocking_threads(MAX_WORKERS)
-        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .map_err(io_error("build the runtime"))?;
-    if let Err(error) = logging {
-        error!("log: {error}");
+    // The log needs the runtime.
+    for (what, result) in [
+        ("log", logging),
+        ("decide on signals", decided),
+        ("raise the limit of open files", raised.map(drop)),
+    ] {
+        if let Err(error) = result {
+            error!("{what}: {error}");
+        }
     }
     let environment = Environment {
         reaper: Reaper::default(),
@@ -128,8 +133,6 @@ pub fn run(args: &Args) -> Result<(), ServerError> {
         empty_limit: args.idle_exit,
     };
     LocalSet::new().block_on(&runtime, serve(environment, listener, socket, stay))?;
-    // Workers that hang on a disk must not keep the process.
-    runtime.shutdown_background();
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use crate::config::{OptionsError, ShimOptions};
 use crate::oci::Spec;
 use crate::oci::spec::SpecError;
 use crate::sys::socket::{self, Presence};
-use crate::sys::spawn::{Environment, Session, Spawn, Stream, spawn};
+use crate::sys::spawn::{Environment, OpenFiles, Session, Spawn, Stream, spawn};
 use crate::sys::{memory, prctl};
 use crate::types::Pid;
 
@@ -199,6 +199,7 @@ fn serve(
         stderr: Stream::Null,
         further_fds: vec![OwnedFd::from(listener)],
         session: Session::Own,
+        open_files: OpenFiles::AsStarted,
     };
     spawn(server).map(drop).map_err(io_error("start", program))
 }

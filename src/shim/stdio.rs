@@ -39,6 +39,7 @@ use self::pumps::{Output, OutputName, Pumps, Shared};
 use crate::bundle::layout::Bundle;
 use crate::logs::{Attendance, FifoPump, Log, Outage, Phase, Sink, Source, SpoolPlace};
 use crate::shim::reaper::Reaper;
+use crate::sys::limits::{self, Demand};
 use crate::sys::pipe::Pipe;
 use crate::sys::pty;
 use crate::sys::readiness::Watched;
@@ -192,6 +193,10 @@ impl ProcessStdio {
         stdio: &Stdio,
         cx: StdioContext<'_>,
     ) -> Result<(Self, ChildStdio), StdioOpenError> {
+        let is_any = *stdio != Stdio::default();
+        if is_any {
+            limits::spare_reserve(Demand::Stdio)?;
+        }
         let pumps = Pumps::new(cx.container, cx.name);
         let (stdin, stdin_writer) = match stdio.stdin.as_deref().map(error::open_fifo) {
             Some(fifo) => {
@@ -215,6 +220,10 @@ impl ProcessStdio {
         } else {
             opened.connect_pipes(stdin, outputs.stdout, outputs.stderr, &cx)?
         };
+        // Others may have been opened at the same time.
+        if is_any {
+            limits::spare_reserve(Demand::Stdio)?;
+        }
         Ok((opened, child))
     }
 

@@ -37,8 +37,10 @@ use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
 use crate::config::supervisor::{Config, ConfigError, Overrides};
+use crate::sys::accept::{Accepting, Incoming};
+use crate::sys::dispositions::{self, Program};
 use crate::sys::signals::{Listener, listen};
-use crate::sys::{limits, memory};
+use crate::sys::{limits, memory, worker};
 use crate::types::error::chain;
 
 /// The largest message of either direction, as kubelet has it.
@@ -47,10 +49,6 @@ const MAX_MESSAGE: usize = 16 << 20;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long work beside the runtime's thread has after that: it may hang in a dead file system.
 const LAST: Duration = Duration::from_secs(1);
-/// Threads for what blocks. More work than that waits; none of it waits for other work.
-const BLOCKING_THREADS: usize = 16;
-/// Their stack, of which only what is touched costs memory.
-const STACK: usize = 1 << 20;
 /// Connections that were accepted and are not served yet; the next wait in the socket's backlog.
 const ACCEPTED: usize = 16;
 
@@ -108,6 +106,9 @@ enum ServeError {
 pub fn run(options: &Options) -> ExitCode {
     memory::keep_heap_small();
     logger::init();
+    if let Err(error) = dispositions::apply(Program::Supervisor) {
+        log::warn!(error:%; "decide on signals");
+    }
     crash::arm();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,14 +143,15 @@ fn serve(options: &Options) -> Result<(), ServeError> {
     let sockets = open(&supervisor)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(STACK)
         .build()
         .map_err(ServeError::Runtime)?;
     // Everything is listed before the first call is answered; who calls meanwhile waits to be accepted.
     let plan = recovery::load(&supervisor);
     let ended = within(&runtime, &supervisor, sockets, plan);
-    runtime.shutdown_timeout(LAST);
+    drop(runtime);
+    if !worker::finish(LAST) {
+        log::warn!("work with a disk or a mount is cut off");
+    }
     // Nobody connects any more; and nobody else has made one at the same place, since the lock is still ours.
     drop(fs::remove_file(&supervisor.config.socket));
     log::info!("ended");
@@ -269,26 +271,29 @@ async fn serve_cri(
 
 /// Accepts for ever. The server would end at the first error of accept(2), such as too many open files.
 async fn accept(listener: tokio::net::UnixListener, queue: mpsc::Sender<io::Result<Connection>>) {
+    let mut connections = Accepting::new(listener);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match connections.next().await {
+            Incoming::Connection(stream) => {
                 if queue.send(Ok(stream.into())).await.is_err() {
                     return;
                 }
             }
-            Err(error) => {
-                log::warn!(error:% = error; "accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            Incoming::Failing(error) => {
+                log::warn!(error:%; "accept fails: connections for CRI wait");
             }
+            Incoming::Recovered => log::info!("connections for CRI are accepted again"),
         }
     }
 }
 
-/// The signals that the supervisor is told to end by.
+/// The signals that the supervisor is told to end by, and those that it only logs.
 struct Told {
     terminate: Listener,
     interrupt: Listener,
     hang_up: Listener,
+    user_1: Listener,
+    user_2: Listener,
 }
 
 impl Told {
@@ -298,6 +303,8 @@ impl Told {
             interrupt: listen(Signal::SIGINT)?,
             // Caught, not ignored: what is ignored is so in every container too (execve(2)).
             hang_up: listen(Signal::SIGHUP)?,
+            user_1: listen(Signal::SIGUSR1)?,
+            user_2: listen(Signal::SIGUSR2)?,
         })
     }
 
@@ -307,6 +314,8 @@ impl Told {
                 _ = self.terminate.next() => return "SIGTERM",
                 _ = self.interrupt.next() => return "SIGINT",
                 _ = self.hang_up.next() => log::info!("SIGHUP: nothing is read again"),
+                _ = self.user_1.next() => log::info!("SIGUSR1 means nothing to the supervisor; a shim dumps its state"),
+                _ = self.user_2.next() => log::info!("SIGUSR2 means nothing to the supervisor; a shim reopens its logs"),
             }
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::Incoming as Body;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::context::Supervisor;
+use crate::sys::accept::{Accepting, Incoming};
 
 /// Upper ends of the histogram's buckets, in seconds: a start takes tens of milliseconds.
 const START_SECONDS: [f64; 11] = [
@@ -181,26 +182,26 @@ pub fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Answers who asks, for ever.
+/// Serves scrapes until cancelled.
 pub async fn serve(supervisor: Arc<Supervisor>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = Accepting::new(listener);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match connections.next().await {
+            Incoming::Connection(stream) => {
                 let supervisor = Arc::clone(&supervisor);
                 tokio::spawn(async move {
                     connection(supervisor, stream).await;
                     drop(place);
                 });
             }
-            Err(error) => {
-                // Out of descriptors, most likely: the next attempt would fail at once.
-                log::warn!(error:% = error; "metrics: accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            Incoming::Failing(error) => {
+                log::warn!(error:%; "accept fails: connections for metrics wait");
             }
+            Incoming::Recovered => log::info!("connections for metrics are accepted again"),
         }
     }
 }
@@ -221,7 +222,7 @@ async fn connection(supervisor: Arc<Supervisor>, stream: TcpStream) {
     }
 }
 
-fn answer(supervisor: &Supervisor, request: &Request<Incoming>) -> Response<String> {
+fn answer(supervisor: &Supervisor, request: &Request<Body>) -> Response<String> {
     let (status, content_type, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
             let containers = supervisor.store.containers();

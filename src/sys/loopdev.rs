@@ -95,7 +95,7 @@ fn configure(device: BorrowedFd<'_>, image: BorrowedFd<'_>, info: &Info64) -> io
         info: *info,
         reserved: [0; 8],
     };
-    match ioctl(device, LOOP_CONFIGURE, (&raw const config).addr()) {
+    match ioctl_reading(device, LOOP_CONFIGURE, &config) {
         Ok(_) => return Ok(()),
         Err(error) if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => {
             return Err(error);
@@ -116,7 +116,7 @@ fn configure(device: BorrowedFd<'_>, image: BorrowedFd<'_>, info: &Info64) -> io
 fn set_status(device: BorrowedFd<'_>, info: &Info64) -> io::Result<()> {
     let mut attempt = 0;
     loop {
-        match ioctl(device, LOOP_SET_STATUS64, (&raw const *info).addr()) {
+        match ioctl_reading(device, LOOP_SET_STATUS64, info) {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && attempt < ATTEMPTS => {
                 attempt += 1;
                 std::thread::sleep(Duration::from_millis(1));
@@ -126,10 +126,22 @@ fn set_status(device: BorrowedFd<'_>, info: &Info64) -> io::Result<()> {
     }
 }
 
+/// A request whose argument is a number.
 fn ioctl(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: usize) -> io::Result<libc::c_int> {
-    // SAFETY: `fd` is open; `argument` is a number, or the address of a structure of the shape that `request` reads
-    // and that its owner, one frame up, keeps for the length of the call.
+    // SAFETY: `fd` is open, and `request` takes `argument` as a number.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) };
+    Ok(Errno::result(result)?)
+}
+
+/// A request that reads a structure.
+fn ioctl_reading<T>(
+    fd: BorrowedFd<'_>,
+    request: libc::Ioctl,
+    argument: &T,
+) -> io::Result<libc::c_int> {
+    // SAFETY: `fd` is open; `argument` has the shape that `request` reads, which its caller chose with it, and is borrowed
+    // for the length of the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw const *argument) };
     Ok(Errno::result(result)?)
 }
 

@@ -62,8 +62,8 @@ pub fn trim_stack() {
     }
     let frame = 0_u8;
     // A page is left for what is called from here.
-    let top = (std::ptr::from_ref(&frame).addr() & !(PAGE - 1)).saturating_sub(PAGE);
-    let bottom = std::ptr::without_provenance_mut(top.saturating_sub(STACK_DEPTH));
+    let top = ((&raw const frame).expose_provenance() & !(PAGE - 1)).saturating_sub(PAGE);
+    let bottom = std::ptr::with_exposed_provenance_mut(top.saturating_sub(STACK_DEPTH));
     // SAFETY: what is below the frames of all callers, and of this call, belongs to calls that have returned. Nothing else is
     // there: the kernel keeps at least a mebibyte below the main thread's stack free (`stack_guard_gap`). That a part is not
     // mapped is an error that changes nothing about the rest (madvise(2), ENOMEM).

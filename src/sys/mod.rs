@@ -1,8 +1,10 @@
 //! The only unsafe code: one kernel object a file, owned descriptors outside, errors as [`std::io::Error`].
 //!
-//! Every descriptor made here is close-on-exec. Nothing here keeps state of its own or logs.
+//! Every descriptor made here is close-on-exec. Nothing here logs.
 #![expect(unsafe_code, reason = "system calls are made here and nowhere else")]
 
+pub mod accept;
+pub mod dispositions;
 pub mod eventfd;
 pub mod fdpass;
 pub mod fifo;
@@ -27,4 +29,5 @@ pub mod spawn;
 pub mod splice;
 pub mod userns;
 pub mod wait;
+pub mod worker;
 pub mod xattr;

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::ptr;
 
+use super::limits;
 use crate::types::Pid;
 
 /// What a child inherits in place of one of its standard streams.
@@ -49,6 +50,17 @@ pub enum Session {
     Own,
 }
 
+/// The limit of open files of a child.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum OpenFiles {
+    /// What this process was started with. Only where no other thread needs the raised limit meanwhile
+    /// ([`limits::lower_for_child`]).
+    #[default]
+    AsStarted,
+    /// What this process has now.
+    Inherit,
+}
+
 /// A program to start.
 #[derive(Debug, Default)]
 pub struct Spawn {
@@ -70,13 +82,15 @@ pub struct Spawn {
     pub further_fds: Vec<OwnedFd>,
     /// Its session.
     pub session: Session,
+    /// Its limit of open files.
+    pub open_files: OpenFiles,
 }
 
 /// The first descriptor after the standard ones.
 const FIRST_FURTHER_FD: RawFd = 3;
 
 /// Starts `spawn` and returns its pid. The caller must see to it that the exit is waited for. The child has no signal
-/// blocked, and SIGPIPE ends it.
+/// blocked and ignores none.
 ///
 /// # Errors
 /// What clone(2), a step before exec, or execve(2) answered: `NotFound` where there is no such program; `InvalidInput` for
@@ -121,10 +135,14 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
 
     let argv = pointers(std::iter::once(&program).chain(&args));
     let envp = pointers(&variables);
+    let lowered = match spawn.open_files {
+        OpenFiles::AsStarted => limits::lower_for_child()?,
+        OpenFiles::Inherit => None,
+    };
     let mut pid = 0;
     // SAFETY: all that is pointed to lives until the end of this function, both lists of pointers end with a null pointer,
     // and the strings are only read, whatever the C declaration says.
-    check(unsafe {
+    let started = check(unsafe {
         libc::posix_spawnp(
             &raw mut pid,
             program.as_ptr(),
@@ -133,8 +151,9 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
             argv.as_ptr(),
             envp.as_ptr(),
         )
-    })?;
-    drop((streams, further));
+    });
+    drop((lowered, streams, further));
+    started?;
     u32::try_from(pid)
         .ok()
         .and_then(Pid::new)
@@ -197,12 +216,13 @@ impl Attributes {
         let none = nix::sys::signal::SigSet::empty();
         // SAFETY: both are initialised; the set is copied.
         check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, none.as_ref()) })?;
-        // Rust's runtime ignores it, which a child would inherit.
-        let ended_by = nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGPIPE);
-        // SAFETY: as above.
-        check(unsafe {
-            libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, ended_by.as_ref())
-        })?;
+        // What this process ignores its children would ignore too (execve(2)). Not by sigfillset(3), which leaves out the
+        // signals that the C library keeps to itself.
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set has room for its own size, and every pattern of bits is a set.
+        unsafe { all.as_mut_ptr().write_bytes(0xff, 1) };
+        // SAFETY: both are initialised; the set is copied.
+        check(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, all.as_ptr()) })?;
         let signals = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let flags = match session {
             Session::Inherit => signals,

@@ -78,7 +78,8 @@ impl Child {
         let mut pidfd: RawFd = -1;
         let args = CloneArgs {
             flags: CLONE_NEWUSER | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
-            pidfd: u64::try_from((&raw mut pidfd).addr()).unwrap_or(0),
+            // Exposed: the compiler then knows that the kernel writes to `pidfd` by this number.
+            pidfd: u64::try_from((&raw mut pidfd).expose_provenance()).unwrap_or(0),
             ..CloneArgs::default()
         };
         // SAFETY: without CLONE_VM and with no stack given this is a fork; `args` and the `pidfd` that it points to

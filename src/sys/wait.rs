@@ -91,7 +91,8 @@ pub fn is_child(pid: Pid) -> io::Result<bool> {
     }
 }
 
-/// Sends `signal` to the child `pid`, which nobody has reaped, so that the pid is its own still.
+/// Sends `signal` to the child `pid`, which is not reaped, so that the pid is its own still; or to a process that was just
+/// listed in a container's cgroup.
 ///
 /// # Errors
 /// What kill(2) answered.

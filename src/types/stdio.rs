@@ -87,9 +87,10 @@ pub struct Rotation {
 }
 
 /// Where an output stream goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OutputUri {
     /// To nowhere.
+    #[default]
     Null,
     /// To a fifo that the manager made and reads.
     Fifo(PathBuf),
@@ -120,8 +121,8 @@ pub enum OutputUri {
     },
 }
 
-/// The stdio of one process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The stdio of one process; by default none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stdio {
     /// Whether the process gets a terminal; then there is no stderr.
     pub terminal: bool,

@@ -31,8 +31,8 @@ mod start;
 mod support;
 mod unified;
 
-// Under the name that the harness of tests/task has for it.
-use support::rootfs;
+// Under the names that the harness of tests/task has for them.
+use support::{program, rootfs};
 
 /// The guest says who it is; anywhere else the tests would judge the wrong machine.
 fn in_guest() {

@@ -12,6 +12,7 @@ mod events;
 mod features;
 mod foreign;
 mod life;
+mod limits;
 mod load;
 mod logs;
 mod newer_client;

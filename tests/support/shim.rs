@@ -53,6 +53,8 @@ pub struct Lab {
     pub events: Events,
     pub service: String,
     pub made: Mutex<Vec<Made>>,
+    /// A program and its first arguments, which runs the shim's actions: none, or `prlimit --nofile=64`.
+    pub under: &'static [&'static str],
     log: Arc<Mutex<String>>,
 }
 
@@ -95,6 +97,7 @@ impl Lab {
             events: Events::new(&dir.join("e.sock")),
             service: service.to_owned(),
             made: Mutex::default(),
+            under: &[],
             log: Arc::default(),
             dir,
         }
@@ -106,6 +109,28 @@ impl Lab {
             binary_name: std::env::var("OUTLIVE_OCI_RUNTIME").unwrap_or_default(),
             root: self.dir.join("runc").to_str().unwrap()
         })
+    }
+
+    /// Has `container` created by an OCI runtime that runs `script` first, whenever it is called.
+    pub fn wrap_runtime(&self, container: &mut Container, script: &str) {
+        let mut options = self.options();
+        let real = match options.binary_name.as_str() {
+            "" => "runc",
+            name => name,
+        };
+        let wrapper = container.bundle.join("wrapper");
+        crate::program::write(
+            &wrapper,
+            format!("#!/bin/sh\n{script}\nexec {real} \"$@\"\n"),
+        );
+        wrapper
+            .to_str()
+            .unwrap()
+            .clone_into(&mut options.binary_name);
+        container.set_options(
+            "containerd.runc.v1.Options",
+            options.write_to_bytes().unwrap(),
+        );
     }
 
     /// Where the OCI runtime keeps the containers of this test: the root of the options and the namespace.
@@ -180,7 +205,9 @@ impl Lab {
     /// The command line of an action, as containerd's `NewShimCommand` makes it.
     pub fn action(&self, container: &Container, action: &[&str]) -> Command {
         let grpc = self.dir.join("g.sock");
-        let mut command = Command::new(binary());
+        let mut words = self.under.iter().map(Into::into).chain([binary()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         command
             .current_dir(&container.bundle)
             .args(["-namespace", &self.ns, "-id", &container.id, "-address"])

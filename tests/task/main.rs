@@ -23,6 +23,7 @@ mod journal;
 mod kill;
 mod leaks;
 mod life;
+mod limits;
 mod logs;
 mod oblivion;
 mod options;
@@ -39,7 +40,9 @@ mod rpc;
 mod selfcare;
 #[path = "../support/shim.rs"]
 mod shim;
+mod signals;
 mod spec;
+mod starved;
 #[path = "../support/stopped.rs"]
 mod stopped;
 mod volume;

@@ -176,6 +176,29 @@ fn an_oom_kill_of_an_exec_is_told_while_the_task_lives_on() {
     assert_eq!(c.pids().unwrap().len(), 1);
 }
 
+/// Three that want memory at the same time: the kernel gives notice oftener than it kills.
+#[test]
+fn each_oom_kill_is_told_once() {
+    const ROUNDS: usize = 100;
+    let lab = Lab::new();
+    let hog = "tail /dev/zero";
+    let script = format!(
+        "i=0; while [ $i -lt {ROUNDS} ]; do {hog} & {hog} & {hog} & wait; i=$((i+1)); done; exit 3"
+    );
+    let c = limited(
+        &lab,
+        &script,
+        json!({"memory": {"limit": 24 << 20, "swap": 24 << 20}}),
+    );
+    c.create().unwrap();
+    c.start().unwrap();
+    assert_eq!(c.wait().unwrap().exit_status, 3);
+    lab.events.wait("exit c1 3");
+    let lines = lab.events.lines();
+    let told = lines.iter().filter(|line| *line == "oom c1").count();
+    assert_eq!(told, 3 * ROUNDS);
+}
+
 #[test]
 fn an_idle_shim_has_one_thread() {
     let lab = Lab::new();

@@ -140,8 +140,14 @@ fn an_empty_shim_whose_manager_died_leaves_whenever_that_was_and_whoever_asks_fo
         println!("the manager died {name}");
         leaks::gone(shim);
     }
-    let log = lab.log();
-    assert_eq!(log.matches("leaving\" abandoned=true").count(), 2, "{log}");
+    // The log is read by a thread, which may be behind.
+    eventually("both shims say why they leave", || {
+        let log = lab.log();
+        match log.matches("leaving\" abandoned=true").count() {
+            2 => Ok(()),
+            _ => Err(log),
+        }
+    });
 }
 
 /// The state dumps in a log.

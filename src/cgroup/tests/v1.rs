@@ -1,9 +1,10 @@
 //! Version 1, from a tree of files.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 
 use super::{PID, pid, roots, write_process};
-use crate::cgroup::{Cgroup, CgroupError, Metrics};
+use crate::cgroup::{Cgroup, CgroupError, Metrics, OomNotice, OomWatch};
 use crate::sys::file::scratch::Scratch;
 
 /// The mounts of a version 1 machine with two controllers mounted together and one hierarchy seen from a container.
@@ -118,7 +119,66 @@ fn v1_directories_are_found_by_mount_and_not_by_name() {
     let own = cgroup.pids().unwrap();
     assert_eq!(own, [pid(4711), pid(4712)]);
     assert!(!cgroup.is_empty().unwrap());
-    assert_eq!(cgroup.oom_kills().unwrap(), 3);
+    assert_eq!(cgroup.oom_kills().unwrap(), Some(3));
+}
+
+/// What oom_control says before a wake and after it, and what the wake means.
+#[test]
+fn v1_wakes_are_news_only_where_the_kernel_does_not_count() {
+    let counted = |kills: u32| format!("oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n");
+    let uncounted = "oom_kill_disable 0\nunder_oom 0\n".to_owned();
+    let disabled = "oom_kill_disable 1\nunder_oom 1\noom_kill 0\n".to_owned();
+    for (before, after, signalled, expected) in [
+        (counted(0), counted(0), false, OomNotice::Nothing),
+        (counted(0), counted(0), true, OomNotice::Awaited),
+        (counted(0), counted(2), true, OomNotice::Killed),
+        (counted(2), counted(3), false, OomNotice::Killed),
+        // A group below went.
+        (counted(3), counted(1), false, OomNotice::Nothing),
+        (
+            uncounted.clone(),
+            uncounted.clone(),
+            true,
+            OomNotice::Uncounted,
+        ),
+        (uncounted.clone(), uncounted, false, OomNotice::Nothing),
+        (
+            disabled.clone(),
+            disabled.clone(),
+            true,
+            OomNotice::Uncounted,
+        ),
+        (disabled.clone(), disabled, false, OomNotice::Nothing),
+    ] {
+        let (scratch, cgroup) = v1_fixture();
+        let control = |text: &str| scratch.write("cgroup/memory/c/one/memory.oom_control", text);
+        scratch.write("cgroup/memory/c/one/cgroup.event_control", "");
+        control(&before);
+        let mut watch = OomWatch::new(&cgroup).unwrap();
+        assert_eq!(watch.consume().unwrap(), OomNotice::Nothing);
+        control(&after);
+        if signalled {
+            nix::unistd::write(watch.as_fd(), &1_u64.to_ne_bytes()).unwrap();
+        }
+        let case = format!("{before:?} {after:?} {signalled}");
+        assert_eq!(watch.consume().unwrap(), expected, "{case}");
+        assert_eq!(watch.consume().unwrap(), OomNotice::Nothing, "{case}");
+        fs::remove_dir_all(scratch.path().join("cgroup/memory/c/one")).unwrap();
+        assert_eq!(watch.consume().unwrap(), OomNotice::Gone, "{case}");
+    }
+}
+
+#[test]
+fn v1_kills_in_groups_below_count() {
+    let (scratch, cgroup) = v1_fixture();
+    for (group, kills) in [("a", 2), ("a/b", 5)] {
+        let text = format!("oom_kill_disable 0\noom_kill {kills}\n");
+        scratch.write(
+            &format!("cgroup/memory/c/one/{group}/memory.oom_control"),
+            text,
+        );
+    }
+    assert_eq!(cgroup.oom_kills().unwrap(), Some(3 + 2 + 5));
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn v2_memory_events_are_news_only_when_the_kills_rise() {
     assert_eq!(watch.consume().unwrap(), OomNotice::Nothing);
     assert!(!is_readable(&watch));
     events(6);
-    assert_eq!(watch.consume().unwrap(), OomNotice::Oom);
+    assert_eq!(watch.consume().unwrap(), OomNotice::Killed);
     assert_eq!(watch.consume().unwrap(), OomNotice::Nothing);
     fs::remove_dir_all(scratch.path().join("cgroup/k/one")).unwrap();
     assert_eq!(watch.consume().unwrap(), OomNotice::Gone);

@@ -4,7 +4,7 @@
 use super::disposition::{Call, Disposition, Situation, disposition};
 use super::process::{Pending, Process, answer};
 use super::{
-    Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, deletion, role, work,
+    Command, DeletedProcess, Key, NewExec, ProcessState, Reply, Task, deletion, kill, role, work,
 };
 use crate::oci::command::KillScope;
 use crate::shim::dump::TaskDump;
@@ -377,8 +377,19 @@ impl Task {
         });
         match (permitted, key) {
             (Err(error), _) => answer(reply, Err(error)),
-            (Ok(Some(_)), None) => {
-                self.spawn(work::kill_init(self.shared.clone(), signal, scope, reply))
+            (Ok(Some(init)), None) => {
+                let target = kill::Target {
+                    init,
+                    cgroup: self.cgroup.clone(),
+                    own_pid_namespace: self.own_pid_namespace,
+                };
+                self.spawn(kill::kill_init(
+                    self.shared.clone(),
+                    target,
+                    signal,
+                    scope,
+                    reply,
+                ))
             }
             (Ok(Some(pid)), Some(_)) => {
                 let sent = self.shared.caller.reaper.signal(pid, signal);

@@ -7,7 +7,7 @@ use log::{error, info, warn};
 use super::commands::{never_ran, refuse};
 use super::process::{Pending, answer};
 use super::work::{self, Started};
-use super::{Command, DeletedProcess, Key, Task, role};
+use super::{Command, DeletedProcess, Key, Task, kill, role};
 use crate::bundle::exit_journal::ExitEntry;
 use crate::shim::error::ShimError;
 use crate::shim::exit;
@@ -39,7 +39,9 @@ pub enum Fact {
     OthersKilled,
     /// Execs had enough time to follow their init.
     OthersDeadline,
-    /// The container has run out of memory.
+    /// The kernel has counted OOM kills.
+    OomKilled,
+    /// The container has run out of memory, and the kernel counts no kill for it.
     OutOfMemory,
     /// The bundle of an ended task is gone: nobody will ask for it any more.
     Forgotten,
@@ -75,10 +77,8 @@ impl Task {
                 }
             }
             Fact::Forgotten => self.forget(),
-            Fact::OutOfMemory => {
-                self.oom_notices += 1;
-                self.announce_oom();
-            }
+            Fact::OomKilled => self.announce_oom_kills(),
+            Fact::OutOfMemory => self.announce_oom(1),
         }
     }
 
@@ -174,8 +174,9 @@ impl Task {
     fn end_others(&mut self) {
         if !self.own_pid_namespace {
             self.killing_others = true;
-            drop(tokio::task::spawn_local(work::kill_all(
+            drop(tokio::task::spawn_local(kill::kill_all(
                 self.shared.clone(),
+                self.cgroup.clone(),
             )));
         }
         let facts = self.shared.facts.clone();
@@ -289,7 +290,7 @@ impl Task {
 
     fn on_exited(&mut self, key: Key, exit: Exit) {
         // Before anything is announced: the cgroup goes with the container.
-        self.announce_oom();
+        self.announce_oom_kills();
         let oom_killed = self.oom_kills > 0 && exit.record.status == ExitStatus::KILLED;
         // One that ends before its start has answered was started all the same.
         let started_at = self.process(&key).ok().and_then(|process| {
@@ -315,19 +316,19 @@ impl Task {
         )));
     }
 
-    fn counted_oom_kills(&self) -> u64 {
-        self.cgroup
-            .as_ref()
-            .and_then(|cgroup| cgroup.oom_kills().ok())
-            .unwrap_or(0)
+    /// Announces the kills that were counted since this was last looked at: one event each.
+    fn announce_oom_kills(&mut self) {
+        let cgroup = self.cgroup.as_ref();
+        let Some(counted) = cgroup.and_then(|cgroup| cgroup.oom_kills().ok().flatten()) else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.counted_oom_kills, counted);
+        self.announce_oom(counted.saturating_sub(before));
     }
 
-    /// Announces an OOM kill that was not announced yet. An exit may be seen before the notice of the kill that caused it,
-    /// and on cgroup v1 the notice comes before the kill is counted: whichever tells first of the n-th kill counts.
-    fn announce_oom(&mut self) {
-        let kills = self.counted_oom_kills().max(self.oom_notices);
-        if kills > self.oom_kills {
-            self.oom_kills = kills;
+    fn announce_oom(&mut self, times: u64) {
+        self.oom_kills = self.oom_kills.saturating_add(times);
+        for _ in 0..times {
             self.shared.publisher.publish(Event::Oom {
                 container: self.shared.caller.id.clone(),
             });
@@ -336,6 +337,8 @@ impl Task {
 
     /// Remembers the container's cgroup and watches it for kills.
     pub fn watch(&mut self, cgroup: crate::cgroup::Cgroup) {
+        // A group that was there before the container may have counted kills of others.
+        self.counted_oom_kills = cgroup.oom_kills().ok().flatten().unwrap_or(0);
         let cgroup = std::rc::Rc::new(cgroup);
         drop(tokio::task::spawn_local(work::watch_oom(
             self.shared.clone(),

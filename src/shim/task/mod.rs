@@ -43,6 +43,7 @@ pub mod commands;
 pub mod deletion;
 pub mod disposition;
 pub mod facts;
+pub mod kill;
 pub mod process;
 pub mod work;
 
@@ -174,10 +175,10 @@ pub struct Task {
     pub execs: BTreeMap<ExecId, Box<Process>>,
     /// Where init's cgroup was found at Create.
     pub cgroup: Option<Rc<Cgroup>>,
-    /// How often the container has run out of memory, as last announced.
+    /// How often the container has run out of memory, as announced.
     pub oom_kills: u64,
-    /// How often the watch of the cgroup has told of it.
-    pub oom_notices: u64,
+    /// How many kills the cgroup had counted at the last look.
+    pub counted_oom_kills: u64,
     /// Whether the kernel ends every process with init.
     pub own_pid_namespace: bool,
     /// Whether the processes that it does not end are being killed.

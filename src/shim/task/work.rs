@@ -2,6 +2,7 @@
 //! the actor a fact, or by answering its caller.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,15 +17,15 @@ use super::facts::Fact;
 use super::process::answer;
 use super::{Key, PendingRestore, Reply, Shared};
 use crate::cgroup::{self, Cgroup, Metrics, OomNotice, OomWatch};
-use crate::oci::command::KillScope;
 use crate::oci::driver::CallStdio;
-use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, FailureKind, OciError, Restore};
+use crate::oci::{CheckpointArgs, Command, CreateArgs, ExecArgs, OciError, Restore};
 use crate::shim::call::read_pid;
 use crate::shim::error::ShimError;
 use crate::shim::reaper::{Child, Exit};
 use crate::shim::stdio::{ChildStdio, ProcessStdio, StdioContext};
 use crate::sys::readiness::Watched;
 use crate::sys::spawn::Stream;
+use crate::sys::worker;
 use crate::types::error::chain;
 use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 
@@ -32,6 +33,10 @@ use crate::types::{Event, ExecId, Pid, Signal, Stdio};
 const CONSOLE_LIMIT: Duration = Duration::from_secs(10);
 /// How often an ended task looks whether its bundle is still there.
 const OBLIVION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The pauses between two looks for a kill that the kernel has given notice of: two seconds in all.
+const FIRST_OOM_LOOK: Duration = Duration::from_millis(1);
+const LAST_OOM_LOOK: Duration = Duration::from_millis(1024);
 
 /// What a start has brought.
 #[derive(Default)]
@@ -254,30 +259,6 @@ pub async fn resume(shared: Rc<Shared>) {
     tell(&shared, Fact::ResumeAnswered(result));
 }
 
-/// Sends a signal by way of the OCI runtime.
-pub async fn kill_init(shared: Rc<Shared>, signal: Signal, scope: KillScope, reply: Reply<()>) {
-    answer(
-        reply,
-        simple(&shared, Command::Kill { signal, scope }).await,
-    );
-}
-
-/// Kills what init's pid namespace does not.
-pub async fn kill_all(shared: Rc<Shared>) {
-    let command = Command::Kill {
-        signal: Signal::KILL,
-        scope: KillScope::All,
-    };
-    match simple(&shared, command).await {
-        Ok(()) => {}
-        Err(ShimError::Oci(error)) if error.kind() != FailureKind::Other => {}
-        Err(error) => {
-            warn!(container = shared.caller.id.as_str(); "kill what init left: {}", error.chain())
-        }
-    }
-    tell(&shared, Fact::OthersKilled);
-}
-
 /// Sets limits.
 pub async fn update(shared: Rc<Shared>, resources: Vec<u8>, reply: Reply<()>) {
     let result = shared
@@ -364,7 +345,7 @@ pub async fn stats(shared: Rc<Shared>, cgroup: Option<Rc<Cgroup>>, reply: Reply<
             }),
         );
     };
-    let metrics = tokio::task::spawn_blocking(move || cgroup.metrics()).await;
+    let metrics = worker::run(move || cgroup.metrics()).await;
     answer(
         reply,
         metrics
@@ -406,15 +387,38 @@ pub async fn watch_oom(shared: Rc<Shared>, cgroup: Rc<Cgroup>) {
     };
     drop(cgroup);
     while let Ok(mut ready) = readiness.readable().await {
-        match watch.consume() {
-            Ok(OomNotice::Oom) => tell(&shared, Fact::OutOfMemory),
-            Ok(OomNotice::Nothing) => {}
-            Ok(OomNotice::Gone) | Err(_) => return,
-        }
-        if shared.facts.is_closed() {
+        ready.clear_ready();
+        if tell_oom(&shared, &mut watch).await.is_break() || shared.facts.is_closed() {
             return;
         }
-        ready.clear_ready();
+    }
+}
+
+/// Tells what a wake meant, and looks again until kills that the kernel has given notice of are counted. One wake may stand
+/// for several.
+async fn tell_oom(shared: &Shared, watch: &mut OomWatch) -> ControlFlow<()> {
+    let mut pause = None;
+    loop {
+        match watch.consume() {
+            Ok(OomNotice::Killed) => {
+                tell(shared, Fact::OomKilled);
+                pause = Some(FIRST_OOM_LOOK);
+            }
+            Ok(OomNotice::Awaited) => pause = Some(FIRST_OOM_LOOK),
+            Ok(OomNotice::Uncounted) => tell(shared, Fact::OutOfMemory),
+            Ok(OomNotice::Nothing) => pause = pause.map(|pause| pause * 2),
+            Ok(OomNotice::Gone) => return ControlFlow::Break(()),
+            // For want of a descriptor, say.
+            Err(error) => {
+                debug!(container = shared.caller.id.as_str(); "look at the count of OOM kills: {error}");
+                pause = Some(pause.map_or(FIRST_OOM_LOOK, |pause| pause * 2));
+            }
+        }
+        // A kill that is counted later still is found at the next wake, or at the next exit.
+        match pause.filter(|pause| *pause <= LAST_OOM_LOOK) {
+            Some(pause) => sleep(pause).await,
+            None => return ControlFlow::Continue(()),
+        }
     }
 }
 

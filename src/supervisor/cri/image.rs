@@ -17,6 +17,7 @@ use crate::api::cri;
 use crate::images::{FsInfo, Image, ImageError, ImageStore};
 use crate::supervisor::error::Error;
 use crate::supervisor::store::StoreError;
+use crate::sys::worker;
 use crate::types::Timestamp;
 use crate::types::error::chain;
 
@@ -150,7 +151,7 @@ impl Service {
         ask: impl FnOnce(&ImageStore) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.supervisor.images.clone();
-        match tokio::task::spawn_blocking(move || ask(&store)).await {
+        match worker::run(move || ask(&store)).await {
             Ok(answer) => Ok(answer?),
             Err(ended) => Err(Error::Store(StoreError {
                 operation: "ask",
@@ -164,7 +165,7 @@ impl Service {
     /// counted is left out.
     async fn writable_layers(&self) -> Result<FsInfo, Error> {
         let (supervisor, layers) = (Arc::clone(&self.supervisor), Arc::clone(&self.layers));
-        let counted = tokio::task::spawn_blocking(move || {
+        let counted = worker::run(move || {
             let mut sum = FsInfo::default();
             for container in supervisor.store.containers() {
                 if let Some(layer) = layers.of(container.id(), &container.dir().join("upper")) {

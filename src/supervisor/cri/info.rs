@@ -13,6 +13,7 @@ use crate::supervisor::context::Supervisor;
 use crate::supervisor::features;
 use crate::supervisor::network::{self, Plugins, given_up};
 use crate::supervisor::store::{self, Container, Phase, Pod, PodState, Recovery};
+use crate::sys::worker;
 use crate::types::error::chain;
 
 /// Version's answer.
@@ -71,7 +72,7 @@ pub async fn status(supervisor: &Arc<Supervisor>, verbose: bool) -> cri::StatusR
 /// Why no pod can have a network of its own; `None` where it can.
 async fn network_failure(supervisor: &Supervisor) -> Option<String> {
     let plugins = Plugins::from(&supervisor.config);
-    let looked = tokio::task::spawn_blocking(move || network::readiness(&plugins)).await;
+    let looked = worker::run(move || network::readiness(&plugins)).await;
     match looked {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(chain(&error)),
@@ -121,7 +122,7 @@ pub async fn container(
 ) -> HashMap<String, String> {
     let bundle = supervisor.store.layout().bundle(container.id());
     let bundle_dir = bundle.dir().to_owned();
-    let address = tokio::task::spawn_blocking(move || match endpoint::read(&bundle) {
+    let address = worker::run(move || match endpoint::read(&bundle) {
         Read::Found(address) => Some(address),
         Read::Absent | Read::Corrupt(..) => None,
     });

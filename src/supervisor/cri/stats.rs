@@ -14,7 +14,7 @@ use crate::api::cri;
 use crate::cgroup::{Cgroup, Metrics, Roots};
 use crate::supervisor::error::Error;
 use crate::supervisor::store::{Container, Pod, blocking};
-use crate::sys::proc;
+use crate::sys::{proc, worker};
 use crate::types::{ProcessIdentity, Timestamp};
 
 /// What the kernel shows for no limit is the largest page-aligned number, or the largest number; nothing is near.
@@ -222,7 +222,7 @@ impl Service {
         let namespaces = pod.meta().map(|meta| convert::pod_namespaces(&meta.config));
         let is_own = namespaces.is_some_and(|options| options.network() == cri::NamespaceMode::Pod);
         let process = process.filter(|_| is_own);
-        let network = tokio::task::spawn_blocking(move || network(process?, at));
+        let network = worker::run(move || network(process?, at));
         Ok(cri::PodSandboxStats {
             attributes: Some(cri::PodSandboxAttributes {
                 id: line.id,

@@ -104,7 +104,7 @@ pub enum NetworkError {
     },
     /// A mistake of ours.
     #[error("a network call panicked")]
-    Panicked(#[source] tokio::task::JoinError),
+    Panicked(#[source] crate::sys::worker::Panicked),
 }
 
 fn listed(rejected: &[String]) -> String {

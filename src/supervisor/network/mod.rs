@@ -30,6 +30,7 @@ use crate::bundle::Read;
 use crate::config::supervisor::Config;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
+use crate::sys::worker;
 use crate::types::{ContainerId, Timestamp};
 
 /// How long one plugin may take.
@@ -192,7 +193,7 @@ async fn save(cache: &Cache, record: &Path) -> Result<(), NetworkError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
 ) -> Result<T, NetworkError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = worker::run(work).await;
     done.unwrap_or_else(|panicked| Err(NetworkError::Panicked(panicked)))
 }
 

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use super::namespaces::{PidScope, Plan, Scope};
 use super::{check, container, sandbox_init};
@@ -38,6 +38,7 @@ use crate::supervisor::store::{
 };
 use crate::sys::file;
 use crate::sys::namespace;
+use crate::sys::worker;
 use crate::types::{ContainerId, Timestamp};
 
 pub use cgroup::cgroup_parent;
@@ -53,7 +54,7 @@ async fn step<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::time::timeout(STEP_DEADLINE, tokio::task::spawn_blocking(work)).await;
+    let done = tokio::time::timeout(STEP_DEADLINE, worker::run(work)).await;
     match done {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => Err(unfinished(operation, error)),
@@ -65,7 +66,10 @@ async fn step<T: Send + 'static>(
 }
 
 /// A task that panicked, or a runtime that is shutting down.
-fn unfinished(operation: &'static str, error: JoinError) -> Error {
+fn unfinished(
+    operation: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     failed(operation, Path::new(""), std::io::Error::other(error))
 }
 

@@ -25,11 +25,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::sys::limits;
 use crate::sys::namespace::{self, Kind};
 use crate::sys::pid_one::{self, Received, Signals};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::proc;
-use crate::sys::spawn::{self, Environment, Session, Spawn, Stream};
+use crate::sys::spawn::{self, Environment, OpenFiles, Session, Spawn, Stream};
 use crate::sys::wait;
 use crate::types::error::chain;
 use crate::types::{ProcessIdentity, Signal};
@@ -137,6 +138,7 @@ pub fn start(inside: &[(Kind, PathBuf)]) -> io::Result<Waiting> {
         stdin: Stream::Fd(stdin),
         stdout: Stream::Fd(stdout),
         session: Session::Own,
+        open_files: OpenFiles::Inherit,
         ..Spawn::default()
     };
     let pid = namespace::in_thread(move || {
@@ -146,7 +148,10 @@ pub fn start(inside: &[(Kind, PathBuf)]) -> io::Result<Waiting> {
         namespace::leave(&[Kind::Pid])?;
         spawn::spawn(init)
     })??;
-    // A child that nobody has reaped: the pid is its own.
+    // A child that nobody has reaped: the pid is its own. It opens nothing, so it may be given its limit while it runs.
+    if let Err(error) = limits::lower_of(pid) {
+        log::warn!(pid = pid.get(), error:%; "limit the open files of a pod's init");
+    }
     let identity = proc::identity(pid)?;
     let heard = hear(answer);
     if let Err(error) = heard {

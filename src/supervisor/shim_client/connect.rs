@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::error::ShimError;
 use super::shim_log::{self, ShimLog};
 use crate::bundle::{Bundle, Read, endpoint};
+use crate::sys::worker;
 use crate::types::ContainerId;
 use crate::types::error::chain;
 
@@ -76,7 +77,7 @@ pub(super) async fn local<T: Send + 'static>(
     step: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, ShimError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = worker::run(work).await;
     done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
         .map_err(|error| ShimError::local(call, step, &error))
 }

@@ -6,7 +6,9 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use containerd_shim_protos::api::Empty;
@@ -19,11 +21,13 @@ use containerd_shim_protos::shim_async::{Events as EventsService, create_events}
 use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
 use containerd_shim_protos::ttrpc::asynchronous::{Server, TtrpcContext};
 use containerd_shim_protos::ttrpc::{self, get_status, proto::Code};
-use log::{debug, warn};
-use tokio::net::UnixListener;
+use futures_core::Stream;
+use log::{debug, info, warn};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::call::{exit_record, timestamp};
+use crate::sys::accept::{Accepting, Incoming};
 use crate::sys::socket::{self, Presence};
 use crate::types::{ContainerId, Event, ExecId, Pid, Timestamp};
 
@@ -70,10 +74,29 @@ pub async fn serve(path: &Path, sink: mpsc::Sender<ShimEvent>) -> io::Result<End
     let listener = UnixListener::from_std(listener)?;
     let service: Arc<dyn EventsService + Send + Sync> = Arc::new(Forwarded { sink });
     let mut server = Server::new()
-        .add_listener(Listener::from(listener))
+        .add_listener(Listener::new(Shims(Accepting::new(listener))))
         .register_service(create_events(service));
     server.start().await.map_err(io::Error::other)?;
     Ok(Endpoint(server))
+}
+
+/// The shims' connections. An error of accept(2) is not told to the server, which would ask again at once and log each time.
+struct Shims(Accepting<UnixListener>);
+
+impl Stream for Shims {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.0.poll_next(cx)) {
+                Incoming::Connection(stream) => return Poll::Ready(Some(Ok(stream))),
+                Incoming::Failing(error) => {
+                    warn!(error:%; "accept fails: shims keep their events");
+                }
+                Incoming::Recovered => info!("connections of shims are accepted again"),
+            }
+        }
+    }
 }
 
 struct Forwarded {

@@ -21,6 +21,7 @@ pub use names::{Kind, NameLease, NameTaken, Names};
 pub use pod::Pod;
 pub use status::{Activity, Checkpoint, ContainerStatus, ExitCause, PodCheckpoint, PodState};
 
+use crate::sys::worker;
 use crate::types::ContainerId;
 
 /// A file system call of the store failed.
@@ -45,7 +46,7 @@ pub async fn blocking<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = worker::run(work).await;
     done.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
         .map_err(|source| StoreError {
             operation,

@@ -25,7 +25,7 @@ use crate::supervisor::store::{
     self, Checkpoint, Container, ContainerMeta, ContainerStatus, Kind, Pod, PodMeta, Recovery,
     Saved, StoreError,
 };
-use crate::sys::file;
+use crate::sys::{file, worker};
 use crate::types::{ContainerId, Pid, Timestamp};
 
 use super::joins;
@@ -135,7 +135,7 @@ async fn find_image(
         return Err(Error::invalid("config.image.image", "is empty"));
     }
     let (images, name) = (supervisor.images.clone(), name.to_owned());
-    let found = tokio::task::spawn_blocking(move || images.get(&name)).await;
+    let found = worker::run(move || images.get(&name)).await;
     Ok(found.map_err(interrupted)??)
 }
 
@@ -153,7 +153,7 @@ fn name_image(config: &mut cri::ContainerConfig, image: &Image) {
     }
 }
 
-fn interrupted(error: tokio::task::JoinError) -> StoreError {
+fn interrupted(error: worker::Panicked) -> StoreError {
     StoreError {
         operation: "work on",
         path: PathBuf::new(),
@@ -182,7 +182,7 @@ async fn spec(
     needs: Needs,
 ) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
-    let made = tokio::task::spawn_blocking(move || {
+    let made = worker::run(move || {
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
