@@ -26,8 +26,8 @@ use tonic::transport::Server;
 
 use self::claim::ClaimError;
 use super::context::Supervisor;
-use super::cri::Service;
 use super::cri::control::ControlServer;
+use super::cri::{CallLog, Service};
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
 use super::spec::{HostFacts, SpecError};
@@ -254,6 +254,7 @@ async fn serve_cri(
         accepting.abort();
     };
     Server::builder()
+        .layer(CallLog)
         .add_service(runtime)
         .add_service(images)
         .add_service(ControlServer(service))

@@ -7,6 +7,7 @@
 mod support;
 
 mod bad_input;
+mod call_log;
 mod events;
 mod foreign;
 mod life;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tonic::{Request, Response, Status};
 
-use super::{Service, command, convert, refuse};
+use super::{Service, command, convert};
 use crate::api::cri;
 use crate::images::{FsInfo, Image, ImageError, ImageStore};
 use crate::supervisor::error::Error;
@@ -38,8 +38,7 @@ impl cri::image_service_server::ImageService for Service {
                 Err(Error::Image(ImageError::NotFound { .. })) => Ok(Vec::new()),
                 Err(error) => Err(error),
             },
-        };
-        let found = found.map_err(|error| refuse("ListImages", error))?;
+        }?;
         Ok(Response::new(cri::ListImagesResponse {
             images: found.iter().map(|image| shown(image)).collect(),
         }))
@@ -66,7 +65,7 @@ impl cri::image_service_server::ImageService for Service {
             Err(Error::Image(ImageError::NotFound { .. })) => {
                 Ok(Response::new(cri::ImageStatusResponse::default()))
             }
-            Err(error) => Err(refuse("ImageStatus", error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -84,7 +83,7 @@ impl cri::image_service_server::ImageService for Service {
                 found => found,
             }
         };
-        let image = found.await.map_err(|error| refuse("PullImage", error))?;
+        let image = found.await?;
         Ok(Response::new(cri::PullImageResponse {
             image_ref: image.id.clone(),
         }))
@@ -118,10 +117,7 @@ impl cri::image_service_server::ImageService for Service {
         &self,
         _: Request<cri::ImageFsInfoRequest>,
     ) -> Answer<cri::ImageFsInfoResponse> {
-        let FsInfo { bytes, inodes } = self
-            .images(ImageStore::fs_info)
-            .await
-            .map_err(|error| refuse("ImageFsInfo", error))?;
+        let FsInfo { bytes, inodes } = self.images(ImageStore::fs_info).await?;
         let usage = cri::FilesystemUsage {
             timestamp: convert::nanos(Timestamp::now()),
             fs_id: Some(cri::FilesystemIdentifier {
