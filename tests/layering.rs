@@ -28,7 +28,10 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         ],
     ),
     ("cli", &["api", "images", "sys", "types"]),
-    ("bin", &["cli", "config", "shim", "supervisor", "types"]),
+    (
+        "bin",
+        &["cli", "config", "shim", "supervisor", "sys", "types"],
+    ),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

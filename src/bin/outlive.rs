@@ -11,8 +11,10 @@ use outlive::supervisor::pod::sandbox_init;
 use outlive::supervisor::recovery::dry_run;
 use outlive::supervisor::remove_dir;
 use outlive::supervisor::store::Layout;
+use outlive::sys::umask;
 
 fn main() -> ExitCode {
+    umask::fix();
     // Looked for before anything else: these want none of what the others set up.
     let mut words = std::env::args_os().skip(1);
     let word = words.next().unwrap_or_default();

@@ -25,6 +25,7 @@ pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod splice;
+pub mod umask;
 pub mod userns;
 pub mod wait;
 pub mod xattr;

@@ -13,6 +13,7 @@ mod foreign;
 mod life;
 mod load;
 mod logs;
+mod modes;
 mod pods;
 mod restart;
 mod surface;
