@@ -27,7 +27,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "api", "bundle", "cgroup", "config", "images", "logs", "oci", "sys", "types",
         ],
     ),
-    ("cli", &["api", "images", "sys", "types"]),
+    ("cli", &["api", "config", "images", "sys", "types"]),
     (
         "bin",
         &["cli", "config", "shim", "supervisor", "sys", "types"],

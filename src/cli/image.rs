@@ -1,5 +1,5 @@
 //! `outlive image`: the local images. `load`, `import` and `ls` work on the store's directory, with or without a
-//! supervisor; `rm` asks the supervisor, who knows which layers containers stand on.
+//! supervisor; `rm` asks the supervisor, which knows the layers that containers use. [`served`] finds the directory.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use super::client::Client;
 use super::error::{Error, tell};
 use super::output;
 use super::quantity::human_bytes;
+use super::served;
 use super::table::{Table, short};
 use super::time::{ago, rfc3339};
 use crate::api::cri;
@@ -81,8 +82,7 @@ struct Loaded {
 
 /// Does one command on images.
 pub async fn run(global: &Global, args: ImageArgs) -> Result<ExitCode, Error> {
-    // Where the supervisor has it: supervisor/store/layout.rs.
-    let store = ImageStore::new(global.root().join("images"));
+    let store = served::image_store(global).await?;
     match args.command {
         ImageCommand::Load { name, archive } => {
             let loaded = store.load(&archive, name.as_deref());
