@@ -9,6 +9,7 @@ pub mod fifo;
 pub mod file;
 pub mod inotify;
 pub mod limits;
+pub mod listener;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;

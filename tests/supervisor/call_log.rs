@@ -36,9 +36,8 @@ fn assert_one_line(supervisor: &Supervisor, words: [&str; 3], status: &tonic::St
             Ok(all)
         }
     });
-    let [line] = &found[..] else {
-        panic!("{} lines: {found:#?}", found.len());
-    };
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let line = &found[0];
     assert!(line.contains(&format!(" {level} ")), "{line}");
     assert!(line.contains(&format!(" subject={subject} ")), "{line}");
     let message = format!(" error={:?} ", status.message());

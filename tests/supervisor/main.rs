@@ -16,6 +16,7 @@ mod logs;
 mod modes;
 mod pods;
 mod restart;
+mod silent;
 mod surface;
 mod trouble;
 mod volumes;
