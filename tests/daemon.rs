@@ -215,6 +215,39 @@ fn one_directory_by_two_names_is_not_root_and_state() {
 }
 
 #[test]
+fn a_full_root_stops_no_start_and_a_second_one_is_refused_all_the_same() {
+    let place = Place::new("full");
+    let root = place.path("root");
+    fs::create_dir(&root).unwrap();
+    let flags = nix::mount::MsFlags::empty();
+    // The root directory's own inode is all there is room for.
+    let options = Some("size=4k,nr_inodes=1,mode=700");
+    nix::mount::mount(Some("tmpfs"), &root, Some("tmpfs"), flags, options).unwrap();
+    let _unmount = Unmount(root.clone());
+    fs::write(root.join("file"), "").unwrap_err();
+    let mut first = place.serve();
+    let mut first = first
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    poll::until("the first one serves", || {
+        std::os::unix::net::UnixStream::connect(place.path("state/outlive.sock"))
+            .map_err(|error| error.to_string())
+    });
+    let mut second = Command::new(program());
+    let second = second.arg("serve").arg("--root").arg(&root);
+    let text = place.refusal(second.arg("--state").arg(place.path("other")));
+    assert!(
+        text.contains(&format!("the root {root:?} is locked")),
+        "{text}"
+    );
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(first.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
 fn two_that_start_at_the_same_time_do_not_refuse_each_other() {
     let place = Place::new("race");
     let mut served = Vec::new();

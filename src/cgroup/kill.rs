@@ -112,23 +112,34 @@ mod tests {
     use crate::cgroup::join;
     use crate::types::Pid;
 
+    /// The hierarchies of this machine: the version 1 ones, and the version 2 one that a hybrid machine has beside them.
+    fn all_roots() -> Vec<Roots> {
+        let unified = Roots {
+            cgroup: "/sys/fs/cgroup/unified".into(),
+            ..Roots::default()
+        };
+        let there = [Roots::default(), unified].into_iter();
+        there.filter(|roots| roots.cgroup.is_dir()).collect()
+    }
+
     /// A cgroup with a shell that forks all the time, both gone when this is dropped.
     struct Busy {
+        roots: Roots,
         path: String,
         shell: std::process::Child,
     }
 
     impl Busy {
-        fn start() -> Self {
+        fn start(roots: Roots) -> Self {
             let path = format!("/outlive-test-kill-{}", std::process::id());
             let script = "read x; while :; do sleep 100 & sleep 0.01; done";
             let mut command = Command::new("/bin/sh");
             let command = command.args(["-c", script]);
             let mut shell = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
             let pid = Pid::new(shell.id()).unwrap();
-            join(&Roots::default(), &path, pid).unwrap();
+            join(&roots, &path, pid).unwrap();
             drop(shell.stdin.take());
-            Self { path, shell }
+            Self { roots, path, shell }
         }
     }
 
@@ -136,26 +147,33 @@ mod tests {
         fn drop(&mut self) {
             drop(self.shell.kill());
             drop(self.shell.wait());
-            if let Ok(Cgroup::V1(v1)) = Cgroup::at(&Roots::default(), &self.path) {
-                v1.dirs().for_each(|dir| drop(fs::remove_dir(dir)));
+            match Cgroup::at(&self.roots, &self.path).unwrap() {
+                Cgroup::V1(v1) => v1.dirs().for_each(|dir| drop(fs::remove_dir(dir))),
+                Cgroup::V2(v2) => fs::remove_dir(v2.dir()).unwrap(),
             }
-            drop(fs::remove_dir(
-                Path::new("/sys/fs/cgroup").join(&self.path[1..]),
-            ));
         }
     }
 
     #[test]
-    fn a_group_whose_processes_fork_all_the_time_is_emptied() {
-        let busy = Busy::start();
-        let cgroup = Cgroup::at(&Roots::default(), &busy.path).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while cgroup.pids().unwrap().len() < 5 {
-            assert!(Instant::now() < deadline);
-            thread::sleep(PAUSE);
+    fn a_group_whose_processes_fork_all_the_time_is_emptied_also_when_it_is_frozen() {
+        for roots in all_roots() {
+            let busy = Busy::start(roots);
+            let cgroup = Cgroup::at(&busy.roots, &busy.path).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while cgroup.pids().unwrap().len() < 5 {
+                assert!(Instant::now() < deadline);
+                thread::sleep(PAUSE);
+            }
+            let frozen = match &cgroup {
+                Cgroup::V1(v1) => {
+                    write_existing(&v1.dir("freezer").unwrap().join("freezer.state"), "FROZEN")
+                }
+                Cgroup::V2(v2) => write_existing(&v2.dir().join("cgroup.freeze"), "1"),
+            };
+            frozen.unwrap();
+            assert!(cgroup.kill(Duration::from_secs(60)).unwrap());
+            assert_eq!(cgroup.pids().unwrap(), []);
         }
-        assert!(cgroup.kill(Duration::from_secs(60)).unwrap());
-        assert_eq!(cgroup.pids().unwrap(), []);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What one supervisor has for itself: its two directories, a lock in each, and its socket.
 //!
 //! ```text
-//! ROOT/outlive.lock, STATE/outlive.lock    flock(2), held until this process ends; the holder's pid, for people
+//! ROOT, STATE                              flock(2), held until this process ends
+//! ROOT/outlive.lock, STATE/outlive.lock    the holder's pid, for people; locked too, as earlier versions do in STATE
 //! ```
 //!
 //! A lock is the kernel's and goes with its process, so a file that a dead supervisor left is no lock. It is the inode's:
-//! a directory that is reached by another name, through a link or a bind mount, has the same one. Nothing here waits, so
-//! two starts cannot wait for each other; both take the locks in the order of the directories' inode numbers, so that
-//! one of them gets both.
+//! a directory that is reached by another name, through a link or a bind mount, has the same one. It needs no file, so
+//! that a full disk stops no start. Nothing here waits, so two starts cannot wait for each other; both take the locks in
+//! the order of the directories' inode numbers, so that one of them gets both.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -108,7 +109,7 @@ impl fmt::Display for Holder {
 #[derive(Debug)]
 pub struct Claim {
     #[expect(dead_code, reason = "held until this is dropped")]
-    locks: Vec<Flock<fs::File>>,
+    locks: Vec<Locked>,
 }
 
 /// Makes the directories and locks them.
@@ -127,12 +128,8 @@ pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
     for place in places.iter().filter(|place| place.directory.exists()) {
         private_directory(place.directory)?;
     }
-    let there: Vec<_> = places
-        .iter_mut()
-        .filter(|place| place.lock.exists())
-        .collect();
     let mut holders = Vec::new();
-    for place in there {
+    for place in places.iter_mut().filter(|place| place.directory.exists()) {
         holders.extend(place.take()?);
     }
     if holders.is_empty() {
@@ -149,7 +146,7 @@ pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
         return Err(ClaimError::Taken(holders));
     }
     for place in &mut places {
-        place.sign()?;
+        place.sign();
     }
     // Not made here but when they are needed: where STATE has tasks and ROOT has no containers/, ROOT is not mounted,
     // and recovery takes nothing for an orphan.
@@ -205,55 +202,87 @@ fn private_directory(path: &Path) -> Result<(), ClaimError> {
 struct Place<'a> {
     role: &'static str,
     directory: &'a Path,
-    lock: PathBuf,
-    taken: Option<Flock<fs::File>>,
+    file: PathBuf,
+    taken: Option<Locked>,
+}
+
+/// A directory and the file in it.
+#[derive(Debug)]
+struct Locked {
+    #[expect(dead_code, reason = "held until this is dropped")]
+    directory: Flock<fs::File>,
+    file: Option<Flock<fs::File>>,
 }
 
 impl<'a> Place<'a> {
-    const fn new(role: &'static str, directory: &'a Path, lock: PathBuf) -> Self {
+    const fn new(role: &'static str, directory: &'a Path, file: PathBuf) -> Self {
         Self {
             role,
             directory,
-            lock,
+            file,
             taken: None,
         }
     }
 
-    /// Takes the lock; answers its holder where it is another's.
+    /// Takes the locks that are there, and makes nothing; answers their holder where one is another's.
     fn take(&mut self) -> Result<Option<Holder>, ClaimError> {
+        let open = fs::File::open(self.directory);
+        let open = open.map_err(failed("open", self.directory))?;
+        let directory = match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(Some(self.holder())),
+            Err((_, errno)) => return Err(failed("lock", self.directory)(errno.into())),
+        };
         let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).mode(0o600);
-        let file = options
-            .open(&self.lock)
-            .map_err(failed("open", &self.lock))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => {
-                self.taken = Some(lock);
-                Ok(None)
+        let file = match options.read(true).write(true).open(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => {
+                let file = opened.map_err(failed("open", &self.file))?;
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(lock) => Some(lock),
+                    Err((_, Errno::EWOULDBLOCK)) => return Ok(Some(self.holder())),
+                    Err((_, errno)) => return Err(failed("lock", &self.file)(errno.into())),
+                }
             }
-            Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                // Without it the error says less, and is the same.
-                drop(Read::by_ref(&mut file).take(32).read_to_string(&mut pid));
-                Ok(Some(Holder {
-                    role: self.role,
-                    directory: self.directory.to_owned(),
-                    pid: pid.trim().to_owned(),
-                }))
-            }
-            Err((_, errno)) => Err(failed("lock", &self.lock)(errno.into())),
+        };
+        self.taken = Some(Locked { directory, file });
+        Ok(None)
+    }
+
+    fn holder(&self) -> Holder {
+        let mut pid = String::new();
+        if let Ok(file) = fs::File::open(&self.file) {
+            // Without it the error says less, and is the same.
+            drop(file.take(32).read_to_string(&mut pid));
+        }
+        Holder {
+            role: self.role,
+            directory: self.directory.to_owned(),
+            pid: pid.trim().to_owned(),
         }
     }
 
-    /// Writes our pid into the lock. Only for people: the file of a holder that has ended still says its number.
-    fn sign(&mut self) -> Result<(), ClaimError> {
-        let Some(lock) = &mut self.taken else {
-            return Ok(());
+    /// Writes our pid into the file. Only for people: the file of a holder that has ended still says its number, and a
+    /// full disk takes none.
+    fn sign(&mut self) {
+        let Some(taken) = &mut self.taken else {
+            return;
         };
-        let written = lock
-            .set_len(0)
-            .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
-        written.map_err(failed("write", &self.lock))
+        let write = |file: &mut Option<Flock<fs::File>>| {
+            if file.is_none() {
+                let mut options = OpenOptions::new();
+                let options = options.read(true).write(true).create(true).mode(0o600);
+                let made = options.open(&self.file)?;
+                let lock = Flock::lock(made, FlockArg::LockExclusiveNonblock);
+                *file = Some(lock.map_err(|(_, errno)| errno)?);
+            }
+            let Some(file) = file else { return Ok(()) };
+            file.set_len(0)?;
+            file.write_all(format!("{}\n", std::process::id()).as_bytes())
+        };
+        if let Err(error) = write(&mut taken.file) {
+            log::warn!(file:% = self.file.display(), error:% = error; "a second supervisor could not say which process has its directories");
+        }
     }
 }
 
