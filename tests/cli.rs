@@ -252,7 +252,14 @@ fn without_a_supervisor_the_store_that_is_used_is_named() {
     let pid = Pid::from_raw(i32::try_from(supervisor.pid()).unwrap());
     support::stopped::stop(pid);
     let output = supervisor.cli(&["--timeout", "200ms", "image", "import", &dir, "b:1"]);
+    let words = ["--timeout", "200ms", "recover", "--dry-run", "--state"];
+    let looked = supervisor.cli(&[&words[..], &[supervisor.state().to_str().unwrap()]].concat());
     kill(pid, Signal::SIGCONT).unwrap();
+    assert!(looked.status.success(), "{looked:?}");
+    assert!(
+        stderr(&looked).contains("no answer within 0.2 s"),
+        "{looked:?}"
+    );
     assert_eq!(code(&output), 6, "{output:?}");
     let listed = supervisor.ok(&["image", "ls"]);
     assert!(

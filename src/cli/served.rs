@@ -4,7 +4,7 @@
 //! a supervisor listens at --address    its own root, state and images; another --root is refused
 //! none listens there                   --root, OUTLIVE_ROOT, the root of /etc/outlive/supervisor.toml, the default;
 //!                                      the command says on stderr which it uses
-//! no answer, no permission             an error: whether one runs is not known
+//! no answer, no permission             an error: whether one runs is not known; but for commands that only look
 //! ```
 
 use std::fs;
@@ -28,8 +28,8 @@ pub struct Served {
     pub root: PathBuf,
     /// What does not.
     pub state: PathBuf,
-    /// The image store, below root.
-    pub images: PathBuf,
+    /// The image store; an earlier version does not tell.
+    images: Option<PathBuf>,
 }
 
 /// Asks the supervisor at the address; `None` where none listens.
@@ -42,7 +42,7 @@ async fn ask(global: &Global) -> Result<Option<Served>, Error> {
     match told(&client).await? {
         Some(served) => Ok(Some(served)),
         None => Err(Error::Unsupported(format!(
-            "the CRI server at {} does not say where its images are: it is not `outlive serve`, or an older one",
+            "the CRI server at {} does not say where its images are: it is not `outlive serve`",
             global.address()
         ))),
     }
@@ -78,17 +78,22 @@ pub async fn root(global: &Global, client: &Client) -> Result<PathBuf, Error> {
 pub async fn image_store(global: &Global) -> Result<ImageStore, Error> {
     if let Some(served) = ask(global).await? {
         agree(global, "root", global.root.as_deref(), &served.root)?;
-        return Ok(ImageStore::new(served.images));
+        let images = served.images.unwrap_or_else(|| images(&served.root));
+        return Ok(ImageStore::new(images));
     }
     let (root, from) = root_without_supervisor(global)?;
-    // As the supervisor has it: supervisor/store/layout.rs.
-    let images = root.join("images");
+    let images = images(&root);
     warn(&format!(
         "no supervisor listens at {}: working on the images in {} ({from})",
         global.address(),
         images.display()
     ));
     Ok(ImageStore::new(images))
+}
+
+/// As the supervisor has it: supervisor/store/layout.rs.
+fn images(root: &Path) -> PathBuf {
+    root.join("images")
 }
 
 fn root_without_supervisor(global: &Global) -> Result<(PathBuf, &'static str), Error> {
@@ -106,10 +111,10 @@ fn root_without_supervisor(global: &Global) -> Result<(PathBuf, &'static str), E
 }
 
 /// The root and state that a start would find: those of the supervisor at `global`'s address, where one runs, else
-/// `configured`. Blocks.
+/// `configured`, which is said. Blocks.
 ///
 /// # Errors
-/// As [`image_store`].
+/// `Usage` where a flag names another directory than that supervisor has.
 pub fn directories(
     global: &Global,
     state: Option<&Path>,
@@ -122,22 +127,22 @@ pub fn directories(
         operation: "start the asynchronous runtime".to_owned(),
         source,
     })?;
-    match runtime.block_on(ask(global))? {
-        Some(served) => {
+    let why = match runtime.block_on(ask(global)) {
+        Ok(Some(served)) => {
             agree(global, "root", global.root.as_deref(), &served.root)?;
             agree(global, "state", state, &served.state)?;
-            Ok((served.root, served.state))
+            return Ok((served.root, served.state));
         }
-        None => {
-            warn(&format!(
-                "no supervisor listens at {}: looking at {} and {}",
-                global.address(),
-                configured.0.display(),
-                configured.1.display()
-            ));
-            Ok(configured)
-        }
-    }
+        Ok(None) => format!("no supervisor listens at {}", global.address()),
+        // Looking changes nothing, and is wanted most where a supervisor hangs.
+        Err(error) => chain(&error),
+    };
+    warn(&format!(
+        "{why}: looking at {} and {}",
+        configured.0.display(),
+        configured.1.display()
+    ));
+    Ok(configured)
 }
 
 /// Refuses a directory that is not the running supervisor's.

@@ -10,6 +10,7 @@
 //! ```
 
 mod file;
+mod identity;
 #[cfg(test)]
 mod tests;
 

@@ -134,8 +134,8 @@ impl Pidfd {
     }
 }
 
-/// How a process ended that its parent has not waited for yet: `None` where it runs, is gone, or the kernel does not tell.
-/// Anybody with the right to trace it may ask (proc_pid_stat(5), `exit_code`).
+/// How a zombie ended, before its parent has waited for it; `None` where the process runs or is gone. Needs the right to
+/// trace the process (proc_pid_stat(5), `exit_code`).
 ///
 /// # Errors
 /// What procfs answered.

@@ -12,9 +12,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::identity::Identity;
 use super::{
-    Config, ConfigError, DEFAULT_FILE, DEFAULT_ROOT, DEFAULT_RUNTIME, DEFAULT_STATE, Giver,
-    LogFormat, LogSettings, Origins, Overridden, Overrides, Runtime,
+    Config, ConfigError, DEFAULT_FILE, DEFAULT_RUNTIME, LogFormat, LogSettings, Overrides, Runtime,
 };
 use crate::sys::file::read_bounded;
 use crate::sys::socket::MAX_PATH_LEN;
@@ -24,14 +24,14 @@ const MAX_LEN: u64 = 1 << 20;
 /// The program of our shim, which is installed beside this one.
 const SHIM: &str = "containerd-shim-outlive-v2";
 
-type Text = Option<Spanned<String>>;
+pub(super) type Text = Option<Spanned<String>>;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
-    root: Text,
-    state: Text,
-    address: Text,
+pub(super) struct File {
+    pub(super) root: Text,
+    pub(super) state: Text,
+    pub(super) address: Text,
     default_runtime: Text,
     log: Log,
     metrics: Metrics,
@@ -83,7 +83,7 @@ struct Handler {
 
 /// Where a value comes from.
 #[derive(Clone)]
-enum Origin {
+pub(super) enum Origin {
     Line(PathBuf, usize),
     Environment(&'static str),
     CommandLine,
@@ -102,14 +102,14 @@ impl fmt::Display for Origin {
 }
 
 /// A value on its way: what it is, which key it belongs to and where it was said.
-struct Setting {
-    key: String,
-    origin: Origin,
-    value: String,
+pub(super) struct Setting {
+    pub(super) key: String,
+    pub(super) origin: Origin,
+    pub(super) value: String,
 }
 
 impl Setting {
-    fn refuse(&self, reason: impl Into<String>) -> ConfigError {
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             origin: self.origin.to_string(),
             key: self.key.clone(),
@@ -117,7 +117,7 @@ impl Setting {
         }
     }
 
-    fn absolute(&self) -> Result<PathBuf, ConfigError> {
+    pub(super) fn absolute(&self) -> Result<PathBuf, ConfigError> {
         let path = Path::new(&self.value);
         let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
         if path.is_absolute() && path.components().all(is_plain) {
@@ -143,11 +143,11 @@ impl Setting {
 }
 
 /// The text of a file, to tell lines.
-struct Source {
-    path: PathBuf,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
     /// Empty where the default file is not there.
     text: String,
-    is_there: bool,
+    pub(super) is_there: bool,
 }
 
 impl Source {
@@ -164,7 +164,7 @@ impl Source {
         1 + before.filter(|byte| **byte == b'\n').count()
     }
 
-    fn setting(&self, key: impl Into<String>, value: Spanned<String>) -> Setting {
+    pub(super) fn setting(&self, key: impl Into<String>, value: Spanned<String>) -> Setting {
         Setting {
             key: key.into(),
             origin: Origin::Line(self.path.clone(), self.line(value.span().start)),
@@ -182,7 +182,7 @@ impl Source {
     }
 }
 
-fn default_setting(key: String, value: String) -> Setting {
+pub(super) fn default_setting(key: String, value: String) -> Setting {
     Setting {
         key,
         origin: Origin::Default,
@@ -232,75 +232,6 @@ fn read(path: &Path, missing: Missing) -> Result<Source, ConfigError> {
             path: path.to_owned(),
             source: error,
         }),
-    }
-}
-
-/// The settings that say which supervisor this is, before they are checked.
-struct Identity {
-    root: Setting,
-    state: Setting,
-    address: Setting,
-    overridden: Vec<Overridden>,
-}
-
-impl Identity {
-    fn of(source: &Source, file: &mut File, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let mut overridden = Vec::new();
-        let mut choose =
-            |key: &'static str, given: Option<(String, Origin)>, value: Text, default: &str| {
-                let from_file = value.map(|value| source.setting(key, value));
-                let Some((value, origin)) = given else {
-                    return from_file
-                        .unwrap_or_else(|| default_setting(key.to_owned(), default.to_owned()));
-                };
-                if let (Origin::Environment(variable), Some(from_file)) = (&origin, &from_file)
-                    && from_file.value != value
-                {
-                    overridden.push(Overridden {
-                        variable,
-                        value: value.clone(),
-                        setting: from_file.origin.to_string(),
-                        instead_of: from_file.value.clone(),
-                    });
-                }
-                Setting {
-                    key: format!("--{key}"),
-                    origin,
-                    value,
-                }
-            };
-        let from = |giver, variable| match giver {
-            Giver::CommandLine => Origin::CommandLine,
-            Giver::Environment => Origin::Environment(variable),
-        };
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let givers = overrides.givers;
-        let root = overrides.root.as_ref().map(text);
-        let root = root.map(|root| (root, from(givers.root, "OUTLIVE_ROOT")));
-        let root = choose("root", root, file.root.take(), DEFAULT_ROOT);
-        let state = overrides.state.as_ref().map(text);
-        let state = state.map(|state| (state, Origin::CommandLine));
-        let state = choose("state", state, file.state.take(), DEFAULT_STATE);
-        let address = overrides.address.clone();
-        let address = address.map(|address| (address, from(givers.address, "OUTLIVE_ADDRESS")));
-        let default = format!("unix://{}/outlive.sock", state.absolute()?.display());
-        let address = choose("address", address, file.address.take(), &default);
-        Ok(Self {
-            root,
-            state,
-            address,
-            overridden,
-        })
-    }
-
-    fn origins(&self, source: &Source) -> Origins {
-        Origins {
-            file: source.is_there.then(|| source.path.clone()),
-            root: self.root.origin.to_string(),
-            state: self.state.origin.to_string(),
-            address: self.address.origin.to_string(),
-            overridden: self.overridden.clone(),
-        }
     }
 }
 

@@ -221,7 +221,7 @@ fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default
     };
     assert_eq!(
         load("", &relative).unwrap_err(),
-        "environment OUTLIVE_ROOT: --root: \"x\" is not an absolute path"
+        "environment OUTLIVE_ROOT: root: \"x\" is not an absolute path"
     );
 }
 

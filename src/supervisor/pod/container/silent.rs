@@ -36,11 +36,11 @@ use crate::sys::{file, listener, proc, socket};
 use crate::types::error::chain;
 use crate::types::{ExitStatus, Pid, ProcessIdentity, Signal, Timestamp};
 
-/// How long a shim that has not answered a signal has before it is asked for what it knows by heart.
+/// How long Kill may take before the shim is asked for its task's state, which it knows without its OCI runtime.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long that answer may take, before a stop goes on without it.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(2500);
-/// How long one that goes on while its container is being ended has to say so.
+/// How long the answer may take after init has ended: a shim that goes on by then records the end itself.
 const ANSWERS_AT_ONCE: Duration = Duration::from_millis(500);
 /// How long the answer may take before the shim is killed, with what it has not written yet of its container's output.
 const ANSWERS_OR_DIES: Duration = Duration::from_secs(5);
@@ -68,13 +68,13 @@ pub(super) async fn end(
 ) -> Result<(), Error> {
     log::warn!(container = container.id().as_str(); "the container does not end by way of its shim: it is ended by pidfd and cgroup");
     if matches!(container.status(), ContainerStatus::Unknown { .. }) {
-        // None waits for a shim that was silent at the start. It cleans up when the shim goes on.
+        // A shim that was silent when the supervisor started has no monitor yet. It cleans up when the shim goes on.
         exits::monitor(supervisor, container);
     }
     let remains = look(supervisor, container).await?;
     let mut died_at = None;
     if let (Some((signal, grace)), Some(init)) = (polite, &remains.pidfd) {
-        // Neither signal is refused but for a process that has ended.
+        // An error means that init has ended meanwhile, which the next line sees.
         drop(init.signal(signal));
         died_at = death(init, grace).await?;
     }
@@ -106,7 +106,8 @@ fn overdue(container: &Container) -> Error {
     }
 }
 
-/// Waits until the shim is silent; for ever while it answers. A call that takes long may wait for a slow OCI runtime.
+/// Waits until the shim is silent; does not return while it answers. A shim that answers may still take long for another
+/// call, whose OCI runtime is slow.
 pub(super) async fn until_silent(shim: &ShimClient) {
     loop {
         tokio::time::sleep(SLOW).await;
@@ -116,7 +117,7 @@ pub(super) async fn until_silent(shim: &ShimClient) {
     }
 }
 
-/// Whether the shim lets what it can answer from memory wait.
+/// Whether the shim leaves State unanswered, which it answers from memory.
 async fn is_silent(shim: &ShimClient, within: Duration) -> bool {
     matches!(shim.state(within).await, Err(ShimError::Timeout { .. }))
 }
@@ -238,10 +239,9 @@ async fn record(
     }
 }
 
-/// Kills the shim of a container that is being given up, where it does not answer: it would hold up every step that
-/// follows, and the zombie that it does not reap holds up the end of a pid namespace that is shared
-/// (pid_namespaces(7)). One that answers is left to end by itself. Blocks nobody: to be called without the task's lock,
-/// whose holder may be waiting for that shim.
+/// Kills the shim where it does not answer, for a container that is being given up: each later step would wait for it, and
+/// the zombie that it does not reap holds up the end of a shared pid namespace (pid_namespaces(7)). A shim that answers is
+/// left alone. Must be called without the task's lock, whose holder may be waiting for that shim.
 ///
 /// # Errors
 /// The process table cannot be read, or the shim outlives SIGKILL.

@@ -20,7 +20,7 @@ use crate::types::Signal;
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(20);
 
 /// StopContainer: its stop signal, and SIGKILL after `grace`. Does nothing where it has ended or never ran. Where the shim
-/// does not answer, the container is ended without it: [`silent`].
+/// does not answer, the container is ended without it (`silent.rs`).
 ///
 /// # Errors
 /// [`Error`]; may be called again.
@@ -85,7 +85,7 @@ pub(super) async fn end(
 /// What there is of a container's shim.
 enum Shim {
     Connected(ShimClient),
-    /// Nobody listens, or where it listens is not known.
+    /// No process listens at its address, or the address is not known.
     Gone,
     /// It does not accept.
     Silent,
