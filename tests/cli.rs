@@ -187,6 +187,95 @@ fn images_are_imported_listed_and_removed() {
     assert_eq!(code(&supervisor.cli(&["pull", "nope"])), 7);
 }
 
+/// A directory with a root filesystem to import.
+fn rootfs(supervisor: &Supervisor) -> String {
+    let dir = supervisor.dir().join("import");
+    fs::create_dir_all(dir.join("etc")).unwrap();
+    dir.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn images_go_where_the_running_supervisor_has_them() {
+    let supervisor = Supervisor::start(Options::default());
+    let (dir, other) = (rootfs(&supervisor), supervisor.dir().join("other"));
+    let import = |name: &str| supervisor.command(&["image", "import", &dir, name]);
+
+    // No word about the root: it is asked for.
+    let output = import("a:1").env_remove("OUTLIVE_ROOT").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(stderr(&output), "");
+    let listed = supervisor.ok(&["image", "ls"]);
+    assert!(listed.contains("a:1"), "{listed}");
+
+    // Another one is refused, and not filled, whether a flag or the environment names it.
+    let by_variable = import("b:1").env("OUTLIVE_ROOT", &other).output().unwrap();
+    let root = ["--root", other.to_str().unwrap()];
+    let by_flag = import("b:1").args(root).output().unwrap();
+    let listing = supervisor
+        .command(&["image", "ls"])
+        .args(root)
+        .output()
+        .unwrap();
+    let state = ["recover", "--dry-run", "--state", other.to_str().unwrap()];
+    let recovery = supervisor.cli(&state);
+    for output in [by_variable, by_flag, listing, recovery] {
+        assert_eq!(code(&output), 2, "{output:?}");
+        let text = stderr(&output);
+        assert!(text.contains(other.to_str().unwrap()), "{text}");
+        assert!(text.contains(supervisor.dir().to_str().unwrap()), "{text}");
+    }
+    assert!(!other.exists());
+
+    // The same one by another name is none other.
+    let link = supervisor.dir().join("link");
+    std::os::unix::fs::symlink(supervisor.root(), &link).unwrap();
+    let output = import("c:1").env("OUTLIVE_ROOT", &link).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn without_a_supervisor_the_store_that_is_used_is_named() {
+    let mut supervisor = Supervisor::start(Options::default());
+    let dir = rootfs(&supervisor);
+    supervisor.kill9();
+    let store = supervisor.root().join("images");
+    let output = supervisor.cli(&["image", "import", &dir, "a:1"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = stderr(&output);
+    assert!(text.contains("no supervisor listens at unix://"), "{text}");
+    assert!(text.contains(store.to_str().unwrap()), "{text}");
+    assert!(!stdout(&output).contains("no supervisor"), "{output:?}");
+    let output = supervisor.cli(&[
+        "recover",
+        "--dry-run",
+        "--state",
+        supervisor.state().to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let text = stderr(&output);
+    assert!(text.contains("no supervisor listens at unix://"), "{text}");
+
+    // Whether one runs is not known where it does not answer.
+    supervisor.restart();
+    let pid = Pid::from_raw(i32::try_from(supervisor.pid()).unwrap());
+    support::stopped::stop(pid);
+    let output = supervisor.cli(&["--timeout", "200ms", "image", "import", &dir, "b:1"]);
+    let words = ["--timeout", "200ms", "recover", "--dry-run", "--state"];
+    let looked = supervisor.cli(&[&words[..], &[supervisor.state().to_str().unwrap()]].concat());
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(looked.status.success(), "{looked:?}");
+    assert!(
+        stderr(&looked).contains("no answer within 0.2 s"),
+        "{looked:?}"
+    );
+    assert_eq!(code(&output), 6, "{output:?}");
+    let listed = supervisor.ok(&["image", "ls"]);
+    assert!(
+        listed.contains("a:1") && !listed.contains("b:1"),
+        "{listed}"
+    );
+}
+
 #[test]
 fn a_program_in_the_foreground_gives_its_output_and_its_exit_code() {
     let supervisor = with_image();

@@ -134,21 +134,209 @@ fn a_network_that_is_not_configured_is_said_in_the_status() {
     assert!(network.message.contains(&path), "{network:?}");
 }
 
+/// Every file below a directory, with its size and the time of its last change.
+fn listing(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let changed = metadata.modified().unwrap();
+        found.push(format!("{} {} {changed:?}", path.display(), metadata.len()));
+        if metadata.is_dir() {
+            found.extend(listing(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
 #[test]
-fn a_second_one_on_the_same_state_directory_is_refused_and_the_first_goes_on() {
+fn a_second_one_on_the_same_directories_is_refused_and_touches_nothing() {
     let supervisor = plain();
     let place = Place::new("second");
-    let mut command = Command::new(program());
-    command.arg("serve");
-    command.arg("--root").arg(place.path("root"));
-    command.arg("--state").arg(supervisor.state());
-    let text = place.refusal(&mut command);
-    let holder = format!("process {}", supervisor.pid());
-    assert!(text.contains(&holder), "{text}");
-    assert!(!place.path("root").exists());
+    let (root, state) = (supervisor.root(), supervisor.state());
+    let (link, bound) = (place.path("link"), place.path("bound"));
+    std::os::unix::fs::symlink(&root, &link).unwrap();
+    fs::create_dir(&bound).unwrap();
+    let none = None::<&str>;
+    let bind = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(Some(&root), &bound, none, bind, none).unwrap();
+    let unbind = Unmount(bound.clone());
+    let before = (listing(&root), listing(&state));
+    let holder = format!("locked by process {}", supervisor.pid());
+    for (other_root, other_state, shared) in [
+        (root.clone(), place.path("state"), vec!["the root"]),
+        (link, place.path("state"), vec!["the root"]),
+        (bound, place.path("state"), vec!["the root"]),
+        (place.path("root"), state.clone(), vec!["the state"]),
+        (root.clone(), state.clone(), vec!["the root", "the state"]),
+        // What is one's root is no other's state.
+        (state.clone(), root.clone(), vec!["the root", "the state"]),
+    ] {
+        let mut command = Command::new(program());
+        command.arg("serve");
+        command.arg("--root").arg(&other_root);
+        command.arg("--state").arg(&other_state);
+        let address = format!("unix://{}", place.path("s").display());
+        command.args(["--address", &address]);
+        let text = place.refusal(&mut command);
+        for word in &shared {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert_eq!(text.matches(&holder).count(), shared.len(), "{text}");
+        assert!(!place.path("root").exists() && !place.path("state").exists());
+        assert!(!place.path("s").exists());
+        assert_eq!((listing(&root), listing(&state)), before, "{text}");
+    }
+    drop(unbind);
     let (mut runtime, _) = supervisor.client();
     let version = supervisor.wait(runtime.version(cri::VersionRequest::default()));
     supervisor.expect(version);
+}
+
+/// Unmounts when it is dropped.
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn one_directory_by_two_names_is_not_root_and_state() {
+    let place = Place::new("same");
+    fs::create_dir(place.path("root")).unwrap();
+    fs::set_permissions(place.path("root"), Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(place.path("root"), place.path("state")).unwrap();
+    let text = place.refusal(&mut place.serve());
+    assert!(text.contains("are the same directory"), "{text}");
+    assert_eq!(listing(&place.path("root")), [""; 0]);
+}
+
+#[test]
+fn a_full_root_stops_no_start_and_a_second_one_is_refused_all_the_same() {
+    let place = Place::new("full");
+    let root = place.path("root");
+    fs::create_dir(&root).unwrap();
+    let flags = nix::mount::MsFlags::empty();
+    // The root directory's own inode is all there is room for.
+    let options = Some("size=4k,nr_inodes=1,mode=700");
+    nix::mount::mount(Some("tmpfs"), &root, Some("tmpfs"), flags, options).unwrap();
+    let _unmount = Unmount(root.clone());
+    fs::write(root.join("file"), "").unwrap_err();
+    let mut first = place.serve();
+    let mut first = first
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    poll::until("the first one serves", || {
+        std::os::unix::net::UnixStream::connect(place.path("state/outlive.sock"))
+            .map_err(|error| error.to_string())
+    });
+    let mut second = Command::new(program());
+    let second = second.arg("serve").arg("--root").arg(&root);
+    let text = place.refusal(second.arg("--state").arg(place.path("other")));
+    assert!(
+        text.contains(&format!("the root {root:?} is locked")),
+        "{text}"
+    );
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(first.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn two_that_start_at_the_same_time_do_not_refuse_each_other() {
+    let place = Place::new("race");
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let mut command = place.serve();
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        served.push(command.spawn().unwrap());
+    }
+    let mut running = Vec::new();
+    let deadline = Instant::now() + poll::DEADLINE;
+    while served.len() > 1 {
+        for mut child in std::mem::take(&mut served) {
+            match child.try_wait().unwrap() {
+                None => running.push(child),
+                Some(status) => {
+                    let mut text = String::new();
+                    child.stderr.unwrap().read_to_string(&mut text).unwrap();
+                    assert_eq!(status.code(), Some(1), "{text}");
+                    assert!(text.contains("another supervisor runs on these"), "{text}");
+                }
+            }
+        }
+        served.append(&mut running);
+        assert!(!served.is_empty(), "all were refused");
+        assert!(Instant::now() < deadline, "{} still run", served.len());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut last = served.pop().unwrap();
+    poll::until("the last one serves", || {
+        std::os::unix::net::UnixStream::connect(place.path("state/outlive.sock"))
+            .map_err(|error| error.to_string())
+    });
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(last.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    last.wait().unwrap();
+}
+
+#[test]
+fn the_start_says_where_its_settings_come_from_and_what_the_environment_overrides() {
+    let place = Place::new("origins");
+    // Refused after its settings were read and said.
+    fs::create_dir(place.path("state")).unwrap();
+    fs::set_permissions(place.path("state"), Permissions::from_mode(0o777)).unwrap();
+    let config = place.path("config.toml");
+    let text = format!(
+        "root = {:?}\nstate = {:?}\n",
+        place.path("file"),
+        place.path("state")
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(program());
+    command.arg("serve").arg("--config").arg(&config);
+    command.args(["--address", "unix:///tmp/none.sock"]);
+    command.env("OUTLIVE_ROOT", place.path("environment"));
+    let said = place.refusal(&mut command);
+    let settings: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains(" settings "))
+        .collect();
+    let [line] = settings[..] else {
+        panic!("{said}");
+    };
+    for words in [
+        format!("file={}", config.display()),
+        format!(
+            "root={} root_from=\"environment OUTLIVE_ROOT\"",
+            place.path("environment").display()
+        ),
+        format!(
+            "state={} state_from={}:2",
+            place.path("state").display(),
+            config.display()
+        ),
+        "address=/tmp/none.sock address_from=\"command line\"".to_owned(),
+    ] {
+        assert!(line.contains(&words), "{words}: {said}");
+    }
+    let warning = said.lines().find(|line| line.contains(" WARN ")).unwrap();
+    for words in [
+        "an environment variable overrides the configuration file variable=OUTLIVE_ROOT".to_owned(),
+        format!(
+            "setting={}:1 instead_of={}",
+            config.display(),
+            place.path("file").display()
+        ),
+    ] {
+        assert!(warning.contains(&words), "{words}: {said}");
+    }
+    assert!(!place.path("file").exists() && !place.path("environment").exists());
 }
 
 #[test]

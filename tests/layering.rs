@@ -27,8 +27,11 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "api", "bundle", "cgroup", "config", "images", "logs", "oci", "sys", "types",
         ],
     ),
-    ("cli", &["api", "images", "sys", "types"]),
-    ("bin", &["cli", "config", "shim", "supervisor", "types"]),
+    ("cli", &["api", "config", "images", "sys", "types"]),
+    (
+        "bin",
+        &["cli", "config", "shim", "supervisor", "sys", "types"],
+    ),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

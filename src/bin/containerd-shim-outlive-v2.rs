@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use outlive::shim::args::{Action, Args};
 use outlive::shim::{delete, info, server, start};
+use outlive::sys::umask;
 use outlive::types::error::chain;
 
 fn main() -> ExitCode {
+    umask::fix();
     match run() {
         Ok(reply) => match std::io::stdout().write_all(&reply) {
             Ok(()) => ExitCode::SUCCESS,

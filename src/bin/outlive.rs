@@ -1,16 +1,17 @@
 //! The supervisor and its command line.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use outlive::cli;
 use outlive::cli::args::{self, Cli, Command, Format, Global, ServeArgs};
+use outlive::cli::{self, served};
 use outlive::supervisor::daemon::{self, Options};
 use outlive::supervisor::pod::sandbox_init;
 use outlive::supervisor::store::Layout;
 use outlive::supervisor::{recovery::dry_run, remove_dir};
+use outlive::sys::umask;
 
 fn main() -> ExitCode {
+    umask::fix();
     // Looked for before anything else: these want none of what the others set up.
     let mut words = std::env::args_os().skip(1);
     let word = words.next().unwrap_or_default();
@@ -25,36 +26,32 @@ fn main() -> ExitCode {
 
 fn run(Cli { global, command }: Cli) -> ExitCode {
     match command {
-        Command::Serve(args) => daemon::run(&options(global, args)),
-        Command::Recover(args) => recover(global.output, &options(global, args.serve)),
+        Command::Serve(args) => daemon::run(&options(&global, args)),
+        Command::Recover(args) => cli::report(recover(global, args.serve)),
         command => cli::run(&global, command),
     }
 }
 
-fn options(global: Global, args: ServeArgs) -> Options {
+fn options(global: &Global, args: ServeArgs) -> Options {
     Options {
         config: args.config,
-        root: global.root,
+        root: global.root.clone(),
         state: args.state,
-        address: global.address,
+        address: global.address.clone(),
+        givers: global.givers,
     }
 }
 
-fn recover(format: Format, options: &Options) -> ExitCode {
-    let format = match format {
+fn recover(mut global: Global, args: ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let format = match global.output {
         Format::Table => dry_run::Format::Table,
         Format::Json => dry_run::Format::Json,
     };
-    let printed = options.load().map_err(Into::into).and_then(|config| {
-        let layout = Layout::new(config.root, config.state);
-        dry_run::run(&layout, format, &mut std::io::stdout().lock())
-            .map_err(Box::<dyn std::error::Error>::from)
-    });
-    let Err(error) = printed else {
-        return ExitCode::SUCCESS;
-    };
-    // Nobody is left to tell when this fails too.
-    let text = outlive::types::error::chain(error.as_ref());
-    drop(writeln!(std::io::stderr(), "outlive: {text}"));
-    ExitCode::FAILURE
+    let state = args.state.clone();
+    let config = options(&global, args).load()?;
+    global.address = Some(format!("unix://{}", config.socket.display()));
+    let configured = (config.root, config.state);
+    let (root, state) = served::directories(&global, state.as_deref(), configured)?;
+    let mut out = std::io::stdout().lock();
+    Ok(dry_run::run(&Layout::new(root, state), format, &mut out)?)
 }

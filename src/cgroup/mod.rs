@@ -4,13 +4,15 @@
 //! (cgroups(7), the kernel's `admin-guide/cgroup-v1` and `admin-guide/cgroup-v2.rst`). The numbers are those that
 //! containerd's Go shim reports (github.com/containerd/cgroups), from pure parsers over the files' text.
 //!
-//! Called by the shim only. Everything blocks for as long as the kernel takes to print a small file; nothing here
-//! sets a limit or makes a container's cgroup: that is the OCI runtime's.
+//! Called by the shim, and by the supervisor for statistics and for containers whose shim does not answer. Everything
+//! blocks for as long as the kernel takes to print a small file; nothing here sets a limit or makes a container's cgroup:
+//! that is the OCI runtime's.
 //!
 //! ```text
 //! /proc/PID/cgroup + mountinfo -- location --> Cgroup -- metrics --> v1 | v2 (over read) --> protobuf
 //!                                                |----- oom ------> OomWatch
-//!                                                `----- control --> enable_controllers, join, signal_all, thaw
+//!                                                |----- control --> enable_controllers, join, signal_all, thaw
+//!                                                `----- kill -----> every process in it
 //! ```
 
 use std::fs;
@@ -23,6 +25,7 @@ use containerd_shim_protos::{cgroups, cgroups_v2};
 use crate::types::Pid;
 
 pub mod control;
+mod kill;
 mod location;
 pub mod oom;
 mod read;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::image::{ImageArgs, ListImagesArgs, LoadArgs, RemoveImagesArgs};
 use super::time::{Since, duration};
+use crate::config::supervisor::{Giver, Givers};
 use crate::types::Signal;
 
 mod ps;
@@ -66,7 +68,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// The supervisor's socket [default: unix:///run/outlive/outlive.sock]
+    /// The supervisor's socket; wins over the environment, which wins over serve's --config
+    /// [default: unix:///run/outlive/outlive.sock]
     #[arg(
         long,
         global = true,
@@ -74,7 +77,8 @@ pub struct Global {
         value_name = "unix://PATH"
     )]
     pub address: Option<String>,
-    /// The supervisor's directory that survives reboots [default: /var/lib/outlive]
+    /// The supervisor's directory that survives reboots, for serve, or where no supervisor runs; wins likewise
+    /// [default: /var/lib/outlive]
     #[arg(long, global = true, env = "OUTLIVE_ROOT", value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Tables for people, or JSON for programs
@@ -90,6 +94,34 @@ pub struct Global {
     /// How long one call may take: 30s, 2m, 500ms [default: 30s; exec: no limit]
     #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
     pub timeout: Option<Duration>,
+    /// Where the address and the root come from.
+    #[arg(skip)]
+    pub givers: Givers,
+}
+
+impl Cli {
+    /// Reads this process's command line and environment.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the text of `--help` or `--version`.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        // Flags of every command are told to the innermost one too.
+        let mut innermost = &matches;
+        while let Some((_, inner)) = innermost.subcommand() {
+            innermost = inner;
+        }
+        let giver = |flag| match innermost.value_source(flag) {
+            Some(ValueSource::EnvVariable) => Giver::Environment,
+            Some(_) | None => Giver::CommandLine,
+        };
+        cli.global.givers = Givers {
+            root: giver("root"),
+            address: giver("address"),
+        };
+        Ok(cli)
+    }
 }
 
 impl Global {
@@ -99,7 +131,7 @@ impl Global {
         self.address.as_deref().unwrap_or(DEFAULT_ADDRESS)
     }
 
-    /// The supervisor's directory that survives reboots.
+    /// The directory that survives reboots, where no supervisor was asked for its own.
     #[must_use]
     pub fn root(&self) -> &Path {
         self.root.as_deref().unwrap_or(Path::new(DEFAULT_ROOT))

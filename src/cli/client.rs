@@ -282,6 +282,10 @@ fn unreachable(address: &str, error: tonic::transport::Error) -> Error {
     Error::Unreachable {
         address: address.to_owned(),
         remedy,
+        is_absent: matches!(
+            kind,
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+        ),
         source: Box::new(error),
     }
 }

@@ -26,6 +26,8 @@ pub enum Error {
         address: String,
         /// What to do.
         remedy: &'static str,
+        /// Whether it is certain that no process listens there.
+        is_absent: bool,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -174,6 +176,18 @@ impl Error {
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether no process listens at the address. A supervisor that is not allowed to be asked, or slow, is no absence.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable {
+                is_absent: true,
+                ..
+            }
+        )
     }
 
     /// Whether the supervisor may be back in a moment.

@@ -42,6 +42,7 @@ pub async fn run(global: &Global) -> Result<(), Error> {
                 return Err(Error::Unreachable {
                     address: global.address().to_owned(),
                     remedy: "it ended the stream of events; list what there is, and listen again",
+                    is_absent: false,
                     source: "end of stream".into(),
                 });
             }

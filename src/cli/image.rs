@@ -1,5 +1,5 @@
 //! `outlive image`: the local images. `load`, `import` and `ls` work on the store's directory, with or without a
-//! supervisor; `rm` asks the supervisor, who knows which layers containers stand on.
+//! supervisor; `rm` asks the supervisor, which knows the layers that containers use. [`served`] finds the directory.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::client::Client;
 use super::error::{Error, tell};
 use super::output;
 use super::quantity::human_bytes;
+use super::served;
 use super::table::{Ids, Table};
 use super::time::{ago, rfc3339};
 use crate::api::cri;
@@ -117,8 +118,7 @@ struct Loaded {
 
 /// Does one command on images.
 pub async fn run(global: &Global, command: ImageCommand) -> Result<ExitCode, Error> {
-    // Where the supervisor has it: supervisor/store/layout.rs.
-    let store = ImageStore::new(global.root().join("images"));
+    let store = served::image_store(global).await?;
     match command {
         ImageCommand::Load(args) => {
             let loaded = store.load(args.archive()?, args.name.as_deref());

@@ -1,7 +1,7 @@
 //! The command line: a CRI client of `outlive serve`, and of any other CRI v1 server on a unix socket.
 //!
 //! It keeps nothing: what it shows it asked for, and container logs it reads where the status says they are. Only
-//! `image` works on a directory of its own, the supervisor's image store.
+//! `image` works on a directory, the supervisor's image store: `served` asks where that is.
 //!
 //! ```text
 //! args (clap) --> one file a command --> client (deadlines, errors) --> socket
@@ -27,6 +27,7 @@ mod pull;
 mod quantity;
 mod resolve;
 mod run;
+pub mod served;
 mod stats;
 mod table;
 pub mod time;
@@ -74,6 +75,17 @@ pub fn run(global: &Global, command: Command) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// The exit code of a command that is not the command line's own, which tells its error first.
+#[must_use]
+pub fn report(done: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    error::warn(&crate::types::error::chain(error.as_ref()));
+    let code = error.downcast_ref::<Error>().map_or(1, Error::exit_code);
+    ExitCode::from(code)
 }
 
 async fn dispatch(global: &Global, command: Command) -> Result<ExitCode, Error> {

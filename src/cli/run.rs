@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::args::{Global, RunArgs};
 use super::client::Client;
 use super::error::{Error, OUR_FAILURE, no_program, tell};
-use super::{exec, output, watch};
+use super::{exec, output, served, watch};
 use crate::api::annotations::LOG_DIRECTORY;
 use crate::api::cri;
 use crate::sys::file;
@@ -35,6 +35,11 @@ const SETUP: Duration = Duration::from_secs(90);
 /// Runs a program in a new container.
 pub async fn run(global: &Global, args: Box<RunArgs>) -> Result<ExitCode, Error> {
     let client = Client::connect(global).await?;
+    // The plan puts the log below the supervisor's root.
+    let global = &Global {
+        root: Some(served::root(global, &client).await?),
+        ..global.clone()
+    };
     let plan = config::Plan::new(global, &args)?;
     // Before anything is made: what comes while it is being made reaches the program as soon as it runs.
     let signals = Signals::listen()?;

@@ -10,6 +10,7 @@
 //! ```
 
 mod file;
+mod identity;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +52,7 @@ pub enum ConfigError {
     /// A value that cannot work.
     #[error("{origin}: {key}: {reason}")]
     Value {
-        /// `FILE:LINE`, `command line` or `default`.
+        /// As in [`Origins`].
         origin: String,
         /// Which, with the names of the tables it is in.
         key: String,
@@ -60,7 +61,7 @@ pub enum ConfigError {
     },
 }
 
-/// What the command line says instead of the file.
+/// What the command line and the environment say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--root`.
@@ -69,6 +70,56 @@ pub struct Overrides {
     pub state: Option<PathBuf>,
     /// `--address`.
     pub address: Option<String>,
+    /// Where the first and the last of them come from.
+    pub givers: Givers,
+}
+
+/// Where what is said instead of the file comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Giver {
+    /// A flag.
+    #[default]
+    CommandLine,
+    /// The variable that is read where the flag is not there.
+    Environment,
+}
+
+/// Where the settings come from that have an environment variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Givers {
+    /// `--root` or `OUTLIVE_ROOT`.
+    pub root: Giver,
+    /// `--address` or `OUTLIVE_ADDRESS`.
+    pub address: Giver,
+}
+
+/// Where the settings come from that say which supervisor this is: each `command line`, `environment OUTLIVE_ROOT`,
+/// `FILE:LINE` or `default`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origins {
+    /// The file that was read; `None` where there was none.
+    pub file: Option<PathBuf>,
+    /// Root's.
+    pub root: String,
+    /// State's.
+    pub state: String,
+    /// The address's.
+    pub address: String,
+    /// What the file says in vain, because the environment says something else.
+    pub overridden: Vec<Overridden>,
+}
+
+/// A setting of the file that an environment variable overrides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overridden {
+    /// The variable.
+    pub variable: &'static str,
+    /// Its value.
+    pub value: String,
+    /// `FILE:LINE` of the setting.
+    pub setting: String,
+    /// The setting's value.
+    pub instead_of: String,
 }
 
 /// A runtime handler: which shim, and what it is told.
@@ -126,16 +177,28 @@ pub struct Config {
     pub log: LogSettings,
     /// Where Prometheus may ask; `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where the first three come from.
+    pub origins: Origins,
 }
 
 impl Config {
-    /// The settings in `path` ([`DEFAULT_FILE`] for `None`, if it is there), `overrides` before them. Reads the file and
-    /// looks for the programs that it names; makes nothing.
+    /// The settings in `path` ([`DEFAULT_FILE`] for `None`, if it is there), `overrides` before them: a flag wins over an
+    /// environment variable, that over the file, and that over the default. Reads the file and looks for the programs that
+    /// it names; makes nothing.
     ///
     /// # Errors
     /// [`ConfigError`] with the file, the line and the key.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         file::load(path, overrides)
+    }
+
+    /// The root that the file at `path` names; `None` where it names none, or is not there. For a client that has to find
+    /// a supervisor's directory while none runs: nothing else of the file has to be right.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn root_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+        file::root_of(path)
     }
 
     /// The handler of that name; the default for an empty one.

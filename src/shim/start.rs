@@ -23,7 +23,7 @@ use crate::oci::Spec;
 use crate::oci::spec::SpecError;
 use crate::sys::socket::{self, Presence};
 use crate::sys::spawn::{Environment, OpenFiles, Session, Spawn, Stream, spawn};
-use crate::sys::{memory, prctl};
+use crate::sys::{memory, prctl, umask};
 use crate::types::Pid;
 
 /// Where containerd expects the sockets of its shims.
@@ -201,5 +201,7 @@ fn serve(
         session: Session::Own,
         open_files: OpenFiles::AsStarted,
     };
-    spawn(server).map(drop).map_err(io_error("start", program))
+    // The server fixes its mask itself, and has to know which one its loggers are to have.
+    let started = umask::as_started(|| spawn(server));
+    started.map(drop).map_err(io_error("start", program))
 }

@@ -1,7 +1,7 @@
 //! `outlive serve`: the wiring, in the order trace, configuration, build, serve, drain.
 //!
 //! ```text
-//! log to stderr -> settings read and checked -> directories, lock -> sockets -> runtime
+//! log to stderr -> settings read and checked -> directories, locks -> sockets -> runtime
 //!     -> READY=1 -> serve CRI, the shims' events, metrics; recovery beside them
 //! SIGTERM, SIGINT -> STOPPING=1 -> no new connections, event streams end, running calls end (10 s) -> exit 0
 //! ```
@@ -26,17 +26,17 @@ use tonic::transport::Server;
 
 use self::claim::ClaimError;
 use super::context::Supervisor;
-use super::cri::Service;
 use super::cri::authority::Connection;
 use super::cri::checked::{Checked, Protocol};
 use super::cri::control::ControlServer;
+use super::cri::{CallLog, Service};
 use super::notify::Notify;
 use super::shim_client::events::{self, Endpoint};
 use super::spec::{HostFacts, SpecError};
 use super::{crash, intake, logger, metrics, recovery};
 use crate::api::cri::image_service_server::ImageServiceServer;
 use crate::api::cri::runtime_service_server::RuntimeServiceServer;
-use crate::config::supervisor::{Config, ConfigError, Overrides};
+use crate::config::supervisor::{Config, ConfigError, Givers, Overrides};
 use crate::sys::accept::{Accepting, Incoming};
 use crate::sys::dispositions::{self, Program};
 use crate::sys::signals::{Listener, listen};
@@ -63,6 +63,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Where CRI is spoken: `unix:///PATH`.
     pub address: Option<String>,
+    /// Which of these come from the environment.
+    pub givers: Givers,
 }
 
 impl Options {
@@ -75,6 +77,7 @@ impl Options {
             root: self.root.clone(),
             state: self.state.clone(),
             address: self.address.clone(),
+            givers: self.givers,
         };
         Config::load(self.config.as_deref(), &overrides)
     }
@@ -128,6 +131,7 @@ struct Sockets {
 fn serve(options: &Options) -> Result<(), ServeError> {
     let config = options.load()?;
     logger::configure(config.log);
+    tell_settings(&config);
     let supervisor = Arc::new(Supervisor::new(
         config,
         HostFacts::read().map_err(ServeError::Host)?,
@@ -136,7 +140,7 @@ fn serve(options: &Options) -> Result<(), ServeError> {
     if let Err(error) = limits::raise_open_files() {
         log::warn!(error:% = error; "the limit of open files stays as it is: each container takes three");
     }
-    let _lock = claim::prepare(supervisor.store.layout())?;
+    let _claim = claim::prepare(supervisor.store.layout())?;
     if let Err(error) = supervisor.images.make_root() {
         log::warn!(error:% = chain(&error); "the directory of the images cannot be made");
     }
@@ -152,10 +156,35 @@ fn serve(options: &Options) -> Result<(), ServeError> {
     if !worker::finish(LAST) {
         log::warn!("work with a disk or a mount is cut off");
     }
-    // Nobody connects any more; and nobody else has made one at the same place, since the lock is still ours.
+    // Nobody connects any more; and nobody else has made one at the same place, since the locks are still ours.
     drop(fs::remove_file(&supervisor.config.socket));
     log::info!("ended");
     ended
+}
+
+/// Says on which directories and where this supervisor serves, and why there.
+fn tell_settings(config: &Config) {
+    let origins = &config.origins;
+    let file = origins.file.as_deref();
+    log::info!(
+        file:% = file.map_or("none".into(), |file| file.display().to_string()),
+        root:% = config.root.display(),
+        root_from = origins.root.as_str(),
+        state:% = config.state.display(),
+        state_from = origins.state.as_str(),
+        address:% = config.socket.display(),
+        address_from = origins.address.as_str();
+        "settings"
+    );
+    for one in &origins.overridden {
+        log::warn!(
+            variable = one.variable,
+            value = one.value.as_str(),
+            setting = one.setting.as_str(),
+            instead_of = one.instead_of.as_str();
+            "an environment variable overrides the configuration file"
+        );
+    }
 }
 
 fn open(supervisor: &Supervisor) -> Result<Sockets, ServeError> {
@@ -262,6 +291,7 @@ async fn serve_cri(
         accepting.abort();
     };
     Server::builder()
+        .layer(CallLog)
         .add_service(Checked::new(runtime, Arc::clone(&protocol)))
         .add_service(Checked::new(images, protocol))
         .add_service(ControlServer(service))

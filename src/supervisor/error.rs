@@ -8,6 +8,9 @@ use super::store::{LookupError, NameTaken, StoreError};
 use crate::images::ImageError;
 use crate::types::error::chain;
 
+/// The longest message in bytes: it travels in a header, and clients take 8 KiB of those.
+const MAX_MESSAGE: usize = 4096;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -113,6 +116,15 @@ const fn image_code(error: &ImageError) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Self::new(error.code(), chain(&error))
+        Self::new(error.code(), shortened(chain(&error)))
     }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let boundary = (0..=MAX_MESSAGE).rfind(|end| message.is_char_boundary(*end));
+        message.truncate(boundary.unwrap_or(0));
+        message.push_str("..");
+    }
+    message
 }

@@ -226,6 +226,10 @@ async fn told(
 /// The shim is gone for good: the end is as recorded, or unknown. What the container left is killed first.
 async fn lost(supervisor: &Arc<Supervisor>, container: &Arc<Container>) {
     container.set_shim(None);
+    if matches!(container.status(), ContainerStatus::Exited { .. }) {
+        // It was ended without its shim, which was killed since.
+        return cleanup::clean_when_saved(supervisor, container).await;
+    }
     let end = match journal(supervisor, container).await {
         Ok(Some(entry)) => Ended::recorded(&entry),
         Ok(None) => {

@@ -134,6 +134,19 @@ impl Pidfd {
     }
 }
 
+/// How a zombie ended, before its parent has waited for it; `None` where the process runs or is gone. Needs the right to
+/// trace the process (proc_pid_stat(5), `exit_code`).
+///
+/// # Errors
+/// What procfs answered.
+pub fn exit_of_zombie(process: ProcessIdentity) -> io::Result<Option<ExitStatus>> {
+    match proc::zombie(process) {
+        Ok(status) => Ok(status.map(decoded)),
+        Err(error) if proc_is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open(2) takes two numbers and touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -192,6 +205,35 @@ mod tests {
         child.wait().unwrap();
         assert!(!held.signal(Signal::new(9).unwrap()).unwrap());
         held.reap().unwrap();
+    }
+
+    #[test]
+    fn a_zombie_tells_how_it_ended_before_its_parent_waits_for_it() {
+        for (script, expected) in [
+            ("exit 7", ExitStatus::from_code(7)),
+            ("exit 0", ExitStatus::from_code(0)),
+            ("kill -KILL $$", ExitStatus::KILLED),
+            ("kill -TERM $$", ExitStatus::from_code(143)),
+        ] {
+            let mut child = std::process::Command::new("/bin/sh");
+            let mut child = child
+                .args(["-c", &format!("read x; {script}")])
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let identity = proc::identity(Pid::new(child.id()).unwrap()).unwrap();
+            let held = Pidfd::open(identity).unwrap().unwrap();
+            assert_eq!(exit_of_zombie(identity).unwrap(), None);
+            drop(child.stdin.take());
+            assert!(held.wait(Duration::from_secs(60)).unwrap());
+            assert_eq!(
+                exit_of_zombie(identity).unwrap(),
+                Some(expected),
+                "{script}"
+            );
+            child.wait().unwrap();
+            assert_eq!(exit_of_zombie(identity).unwrap(), None);
+        }
     }
 
     #[test]

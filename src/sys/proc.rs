@@ -36,6 +36,25 @@ pub fn running(pid: Pid) -> io::Result<ProcessIdentity> {
     }
 }
 
+/// The wait status of a zombie, as waitpid(2) will give it to its parent; `None` where the process runs or is another.
+///
+/// # Errors
+/// As [`identity`].
+pub fn zombie(process: ProcessIdentity) -> io::Result<Option<i32>> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid))?;
+    let is_it = start_ticks(&stat) == Some(process.start_ticks) && boot_id()? == process.boot_id;
+    let Some((_, fields)) = stat.rsplit_once(") ") else {
+        return Err(malformed("/proc/PID/stat"));
+    };
+    if !is_it || !fields.starts_with(['Z', 'X']) {
+        return Ok(None);
+    }
+    // Field 52, `exit_code`; zero also where this process must not see it, which root may.
+    let status = fields.split_ascii_whitespace().nth(52 - 3);
+    let status = status.and_then(|status| status.parse().ok());
+    status.map(Some).ok_or_else(|| malformed("/proc/PID/stat"))
+}
+
 /// When a process was started, by the clock as it is set now; exact to a hundredth of a second.
 ///
 /// # Errors

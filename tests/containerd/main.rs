@@ -38,6 +38,7 @@ mod exits;
 mod groups;
 mod images;
 mod lifecycle;
+mod modes;
 mod namespaces;
 mod outage;
 mod shim;

@@ -95,7 +95,7 @@ impl Place {
         let overrides = Overrides {
             root: Some(dir.join("root")),
             state: Some(dir.join("state")),
-            address: None,
+            ..Overrides::default()
         };
         let config = Config::load(Some(&file), &overrides).unwrap();
         Arc::new(Supervisor::new(config, HostFacts::read().unwrap()))

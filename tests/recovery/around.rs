@@ -261,27 +261,37 @@ fn a_process_that_has_the_pid_of_a_container_is_never_signalled() {
 }
 
 #[test]
-fn a_container_whose_shim_is_silent_is_removed_when_it_answers() {
+fn a_container_whose_shim_is_silent_can_be_stopped_and_removed() {
     let mut world = World::new();
-    let runs = world.run("c");
+    let (stopped, removed) = (world.run("stopped"), world.run("removed"));
     world.supervisor.kill9();
-    runs.signal_shim(Signal::SIGSTOP);
+    for runs in [&stopped, &removed] {
+        runs.signal_shim(Signal::SIGSTOP);
+    }
     world.supervisor.restart();
-    world
-        .supervisor
-        .until_state(&runs.id, State::ContainerUnknown);
-    let refused = world.supervisor.remove_container(&runs.id).unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
-    assert_eq!(world.supervisor.listed().len(), 1);
-    assert!(is_alive(runs.init));
-    runs.signal_shim(Signal::SIGCONT);
-    poll::until("it is removed", || {
+    for runs in [&stopped, &removed] {
         world
             .supervisor
-            .remove_container(&runs.id)
-            .map_err(|status| status.to_string())
-    });
-    until_dead(runs.init);
+            .until_state(&runs.id, State::ContainerUnknown);
+        assert!(is_alive(runs.init));
+    }
+    world.supervisor.stop_container(&stopped.id).unwrap();
+    let ended = world.supervisor.status(&stopped.id);
+    assert_eq!(
+        (ended.state(), ended.exit_code),
+        (State::ContainerExited, 137)
+    );
+    assert_eq!(ended.started_at, stopped.shown.started_at);
+    world.supervisor.remove_container(&removed.id).unwrap();
+    until_dead(removed.shim);
+    // Nothing of what the shim does when it goes on makes another end of it.
+    world.supervisor.kill9();
+    world.supervisor.restart();
+    stopped.signal_shim(Signal::SIGCONT);
+    until_dead(stopped.shim);
+    assert_eq!(world.supervisor.status(&stopped.id), ended);
+    world.supervisor.remove_container(&stopped.id).unwrap();
+    assert_eq!(world.supervisor.listed().len(), 0);
 }
 
 /// runc, whose `start` has started the program and does not come back while there is a file.

@@ -7,6 +7,7 @@
 mod support;
 
 mod bad_input;
+mod call_log;
 mod clients;
 mod events;
 mod features;
@@ -15,9 +16,11 @@ mod life;
 mod limits;
 mod load;
 mod logs;
+mod modes;
 mod newer_client;
 mod pods;
 mod restart;
+mod silent;
 mod surface;
 mod trouble;
 mod volumes;

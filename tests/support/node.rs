@@ -33,6 +33,7 @@ pub struct Node {
     pub(super) groupings: Mutex<BTreeSet<String>>,
     pub(super) image: OnceLock<()>,
     fifos_are_orphans: bool,
+    umask: Option<&'static str>,
     finished: bool,
 }
 
@@ -72,6 +73,7 @@ impl Node {
             groupings: Mutex::default(),
             image: OnceLock::new(),
             fifos_are_orphans: false,
+            umask: None,
             finished: false,
         };
         node.restart();
@@ -151,6 +153,11 @@ impl Node {
         self.fifos_are_orphans = true;
     }
 
+    /// Gives the next containerd this umask, in octal.
+    pub fn set_umask(&mut self, umask: &'static str) {
+        self.umask = Some(umask);
+    }
+
     /// Starts containerd over what the last one left, and waits until it answers.
     pub fn restart(&mut self) {
         self.spawn();
@@ -177,7 +184,17 @@ impl Node {
             self.dir.join("bin").display(),
             std::env::var("PATH").unwrap_or_default()
         );
-        let child = Command::new(self.version.bin().join("containerd"))
+        let containerd = self.version.bin().join("containerd");
+        let mut command = match self.umask {
+            None => Command::new(containerd),
+            Some(umask) => {
+                let mut command = Command::new("/bin/sh");
+                let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+                command.args(["-c", &script]).arg(containerd);
+                command
+            }
+        };
+        let child = command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env("PATH", path)

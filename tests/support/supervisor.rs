@@ -4,6 +4,7 @@
 //! `OUTLIVE_BIN` names another `outlive` binary. Crash points ([`Options::failpoints`]) need `--features crash-points`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt as _;
@@ -38,6 +39,8 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// More of its environment.
     pub env: Vec<(String, String)>,
+    /// The umask of it and of [`Supervisor::cli`], in octal; `None` for the test's own.
+    pub umask: Option<&'static str>,
 }
 
 /// A supervisor and what is known about its traces.
@@ -184,7 +187,7 @@ impl Supervisor {
             .open(self.dir.join("log"))
             .unwrap();
         let program = self.options.program.clone().unwrap_or_else(program);
-        let mut command = Command::new(program);
+        let mut command = self.masked(program);
         command
             .arg("serve")
             .arg("--config")
@@ -204,6 +207,19 @@ impl Supervisor {
             command.env("FAILPOINTS", points);
         }
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// A program with the umask of the options.
+    fn masked(&self, program: impl AsRef<OsStr>) -> Command {
+        let Some(umask) = self.options.umask else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(format!("umask {umask}; exec \"$0\" \"$@\""))
+            .arg(program.as_ref());
+        command
     }
 
     fn configuration(&self) -> String {
@@ -255,7 +271,7 @@ impl Supervisor {
 
     /// Runs [`Self::command`]; killed after a minute.
     pub fn cli(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("timeout");
+        let mut command = self.masked("timeout");
         command
             .args(["--foreground", "-s", "KILL", "60"])
             .arg(program())

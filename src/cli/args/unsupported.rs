@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser as _};
 
 use super::Cli;
 use crate::cli::error::{OUR_FAILURE, USAGE, warn};
@@ -145,7 +145,7 @@ const ADVICE: [(&str, &[&str], &str); 27] = [
 /// The exit code, after it has said what is wrong, or after `--help` or `--version` was printed: 125 for `run` and
 /// `exec`, whose low exit codes are the program's (docker-run(1)), else 2.
 pub fn parse() -> Result<Cli, ExitCode> {
-    let error = match Cli::try_parse() {
+    let error = match Cli::read() {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
     };
@@ -189,6 +189,7 @@ fn advice(command: &str, error: &clap::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser as _;
 
     fn told(words: &[&str]) -> Option<String> {
         let all = ["outlive"].iter().chain(words);

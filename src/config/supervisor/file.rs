@@ -2,6 +2,7 @@
 //! was checked, so that what is wrong can be found.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,9 +12,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::identity::Identity;
 use super::{
-    Config, ConfigError, DEFAULT_FILE, DEFAULT_ROOT, DEFAULT_RUNTIME, DEFAULT_STATE, LogFormat,
-    LogSettings, Overrides, Runtime,
+    Config, ConfigError, DEFAULT_FILE, DEFAULT_RUNTIME, LogFormat, LogSettings, Overrides, Runtime,
 };
 use crate::sys::file::read_bounded;
 use crate::sys::socket::MAX_PATH_LEN;
@@ -23,14 +24,14 @@ const MAX_LEN: u64 = 1 << 20;
 /// The program of our shim, which is installed beside this one.
 const SHIM: &str = "containerd-shim-outlive-v2";
 
-type Text = Option<Spanned<String>>;
+pub(super) type Text = Option<Spanned<String>>;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
-    root: Text,
-    state: Text,
-    address: Text,
+pub(super) struct File {
+    pub(super) root: Text,
+    pub(super) state: Text,
+    pub(super) address: Text,
     default_runtime: Text,
     log: Log,
     metrics: Metrics,
@@ -82,33 +83,41 @@ struct Handler {
 
 /// Where a value comes from.
 #[derive(Clone)]
-enum Origin {
+pub(super) enum Origin {
     Line(PathBuf, usize),
+    Environment(&'static str),
     CommandLine,
     Default,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::CommandLine => f.write_str("command line"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
 /// A value on its way: what it is, which key it belongs to and where it was said.
-struct Setting {
-    key: String,
-    origin: Origin,
-    value: String,
+pub(super) struct Setting {
+    pub(super) key: String,
+    pub(super) origin: Origin,
+    pub(super) value: String,
 }
 
 impl Setting {
-    fn refuse(&self, reason: impl Into<String>) -> ConfigError {
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> ConfigError {
         ConfigError::Value {
-            origin: match &self.origin {
-                Origin::Line(path, line) => format!("{}:{line}", path.display()),
-                Origin::CommandLine => "command line".to_owned(),
-                Origin::Default => "default".to_owned(),
-            },
+            origin: self.origin.to_string(),
             key: self.key.clone(),
             reason: reason.into(),
         }
     }
 
-    fn absolute(&self) -> Result<PathBuf, ConfigError> {
+    pub(super) fn absolute(&self) -> Result<PathBuf, ConfigError> {
         let path = Path::new(&self.value);
         let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
         if path.is_absolute() && path.components().all(is_plain) {
@@ -134,18 +143,28 @@ impl Setting {
 }
 
 /// The text of a file, to tell lines.
-struct Source {
-    path: PathBuf,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// Empty where the default file is not there.
     text: String,
+    pub(super) is_there: bool,
 }
 
 impl Source {
+    fn parse(&self) -> Result<File, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| ConfigError::Parse {
+            path: self.path.clone(),
+            line: self.line(error.span().map_or(0, |span| span.start)),
+            reason: error.message().trim_end().to_owned(),
+        })
+    }
+
     fn line(&self, offset: usize) -> usize {
         let before = self.text.as_bytes().iter().take(offset);
         1 + before.filter(|byte| **byte == b'\n').count()
     }
 
-    fn setting(&self, key: impl Into<String>, value: Spanned<String>) -> Setting {
+    pub(super) fn setting(&self, key: impl Into<String>, value: Spanned<String>) -> Setting {
         Setting {
             key: key.into(),
             origin: Origin::Line(self.path.clone(), self.line(value.span().start)),
@@ -163,7 +182,7 @@ impl Source {
     }
 }
 
-fn default_setting(key: String, value: String) -> Setting {
+pub(super) fn default_setting(key: String, value: String) -> Setting {
     Setting {
         key,
         origin: Origin::Default,
@@ -172,44 +191,53 @@ fn default_setting(key: String, value: String) -> Setting {
 }
 
 pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigError> {
-    let source = read(path)?;
-    let file: File = toml::from_str(&source.text).map_err(|error| ConfigError::Parse {
-        path: source.path.clone(),
-        line: source.line(error.span().map_or(0, |span| span.start)),
-        reason: error.message().trim_end().to_owned(),
-    })?;
-    build(&source, file, overrides)
+    let source = match path {
+        Some(path) => read(path, Missing::IsAnError)?,
+        None => read(Path::new(DEFAULT_FILE), Missing::IsEmpty)?,
+    };
+    build(&source, source.parse()?, overrides)
 }
 
-/// The file's text; none at all where no file is named and the default one is not there.
-fn read(path: Option<&Path>) -> Result<Source, ConfigError> {
-    let (path, named) = match path {
-        Some(path) => (path.to_owned(), true),
-        None => (PathBuf::from(DEFAULT_FILE), false),
+pub(super) fn root_of(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let source = read(path, Missing::IsEmpty)?;
+    let root = source.parse()?.root;
+    root.map(|root| source.setting("root", root).absolute())
+        .transpose()
+}
+
+/// What a file that is not there means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    IsAnError,
+    IsEmpty,
+}
+
+fn read(path: &Path, missing: Missing) -> Result<Source, ConfigError> {
+    let source = |text, is_there| Source {
+        path: path.to_owned(),
+        text,
+        is_there,
     };
-    let text = match read_bounded(&path, MAX_LEN) {
+    let text = match read_bounded(path, MAX_LEN) {
         Ok(bytes) => String::from_utf8(bytes)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
-        Err(error) if !named && error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) if missing == Missing::IsEmpty && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(source(String::new(), false));
+        }
         Err(error) => Err(error),
     };
     match text {
-        Ok(text) => Ok(Source { path, text }),
-        Err(source) => Err(ConfigError::Read { path, source }),
+        Ok(text) => Ok(source(text, true)),
+        Err(error) => Err(ConfigError::Read {
+            path: path.to_owned(),
+            source: error,
+        }),
     }
 }
 
-fn build(source: &Source, file: File, overrides: &Overrides) -> Result<Config, ConfigError> {
-    let over = |key: &str, over: &Option<PathBuf>, value, default: &str| match over {
-        Some(path) => Setting {
-            key: format!("--{key}"),
-            origin: Origin::CommandLine,
-            value: path.to_string_lossy().into_owned(),
-        },
-        None => source.or(key, value, default),
-    };
-    let root = over("root", &overrides.root, file.root, DEFAULT_ROOT);
-    let state = over("state", &overrides.state, file.state, DEFAULT_STATE);
+fn build(source: &Source, mut file: File, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let identity = Identity::of(source, &mut file, overrides)?;
+    let (root, state) = (&identity.root, &identity.state);
     let (root_dir, state_dir) = (root.absolute()?, state.absolute()?);
     if root_dir == state_dir {
         return Err(state.refuse(format!(
@@ -217,13 +245,7 @@ fn build(source: &Source, file: File, overrides: &Overrides) -> Result<Config, C
         )));
     }
     // Also in it: the socket that the shims send events to.
-    check_socket_path(&state, &state_dir.join("events.sock"))?;
-    let address = over(
-        "address",
-        &overrides.address.as_ref().map(PathBuf::from),
-        file.address,
-        &format!("unix://{}/outlive.sock", state_dir.display()),
-    );
+    check_socket_path(state, &state_dir.join("events.sock"))?;
     let bin_dirs = file.network.bin_dirs.map_or_else(
         || Ok(vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()]),
         |dirs| {
@@ -240,7 +262,8 @@ fn build(source: &Source, file: File, overrides: &Overrides) -> Result<Config, C
     );
     let metrics = file.metrics.address;
     Ok(Config {
-        socket: socket(&address)?,
+        origins: identity.origins(source),
+        socket: socket(&identity.address)?,
         runtimes: runtimes(source, file.runtimes, file.default_runtime)?,
         cni_conf_dir: network.absolute()?,
         cni_bin_dirs: bin_dirs,

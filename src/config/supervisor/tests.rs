@@ -157,6 +157,91 @@ fn a_path_of_the_command_line_is_named_as_such() {
 }
 
 #[test]
+fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default() {
+    let text = "root = \"/file/root\"\nstate = \"/file/state\"\naddress = \"unix:///file/a.sock\"";
+    let of_file = load(text, &Overrides::default()).unwrap().origins;
+    for (origin, line) in [
+        (&of_file.root, 1),
+        (&of_file.state, 2),
+        (&of_file.address, 3),
+    ] {
+        assert!(
+            origin.ends_with(&format!("supervisor.toml:{line}")),
+            "{origin}"
+        );
+    }
+    assert_eq!(of_file.overridden, []);
+    assert!(of_file.file.is_some());
+
+    let mut given = Overrides {
+        root: Some("/given".into()),
+        address: Some("unix:///given.sock".into()),
+        givers: Givers {
+            root: Giver::Environment,
+            address: Giver::Environment,
+        },
+        ..Overrides::default()
+    };
+    let config = load(text, &given).unwrap();
+    assert_eq!(config.root, PathBuf::from("/given"));
+    assert_eq!(config.socket, PathBuf::from("/given.sock"));
+    assert_eq!(config.origins.root, "environment OUTLIVE_ROOT");
+    assert_eq!(config.origins.address, "environment OUTLIVE_ADDRESS");
+    let [root, address] = &config.origins.overridden[..] else {
+        panic!("{:?}", config.origins);
+    };
+    assert_eq!(
+        (root.variable, &*root.instead_of),
+        ("OUTLIVE_ROOT", "/file/root")
+    );
+    assert_eq!(
+        (address.variable, &*address.value),
+        ("OUTLIVE_ADDRESS", "unix:///given.sock")
+    );
+    assert!(root.setting.ends_with(":1") && address.setting.ends_with(":3"));
+
+    given.givers = Givers::default();
+    let config = load(text, &given).unwrap();
+    assert_eq!(config.root, PathBuf::from("/given"));
+    assert_eq!(
+        (&*config.origins.root, &*config.origins.address),
+        ("command line", "command line")
+    );
+    // Who writes a flag knows that it is there.
+    assert_eq!(config.origins.overridden, []);
+
+    given.givers.root = Giver::Environment;
+    let without = load("", &given).unwrap().origins;
+    assert_eq!((without.overridden, &*without.state), (vec![], "default"));
+    let same = load("root = \"/given\"", &given).unwrap().origins;
+    assert_eq!(same.overridden, []);
+    let relative = Overrides {
+        root: Some("x".into()),
+        ..given
+    };
+    assert_eq!(
+        load("", &relative).unwrap_err(),
+        "environment OUTLIVE_ROOT: root: \"x\" is not an absolute path"
+    );
+}
+
+#[test]
+fn the_root_of_a_file_is_found_whatever_else_is_in_it() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("supervisor.toml");
+    assert_eq!(Config::root_of(&path).unwrap(), None);
+    scratch.write("supervisor.toml", "[runtimes.x]\nshim = \"/no/such\"");
+    assert_eq!(Config::root_of(&path).unwrap(), None);
+    scratch.write(
+        "supervisor.toml",
+        "root = \"/data\"\n[runtimes.x]\nshim = \"/no/such\"",
+    );
+    assert_eq!(Config::root_of(&path).unwrap(), Some("/data".into()));
+    scratch.write("supervisor.toml", "root = \"data\"");
+    Config::root_of(&path).unwrap_err();
+}
+
+#[test]
 fn a_socket_that_no_socket_can_be_at_is_refused_before_it_is_tried() {
     let long = format!("/run/{}", "x".repeat(120));
     let error = refusal(&format!("state = {long:?}"));
@@ -222,5 +307,10 @@ fn the_example_has_every_key_and_its_defaults_are_the_defaults() {
         assert_eq!(runtime.binary.take(), Some("runc".into()));
         assert!(runtime.runtime_root.take().is_some());
     }
-    assert_eq!(config, load("", &Overrides::default()).unwrap());
+    let mut defaults = load("", &Overrides::default()).unwrap();
+    // The example's are its own lines.
+    for config in [&mut config, &mut defaults] {
+        config.origins = Origins::default();
+    }
+    assert_eq!(config, defaults);
 }

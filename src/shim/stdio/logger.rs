@@ -32,6 +32,7 @@ use crate::shim::reaper::{Child, Reaper};
 use crate::sys::pipe::{self, Pipe};
 use crate::sys::readiness::Watched;
 use crate::sys::spawn::{Environment, Spawn};
+use crate::sys::umask;
 use crate::types::error::chain;
 use crate::types::stdio::BinaryReady;
 
@@ -190,7 +191,8 @@ impl Keeper {
             or_nothing(self.inputs.stderr.as_ref())?,
             ready.write,
         ];
-        let spawned = self.reaper.spawn(command(&self.program, fds));
+        // Its files are the user's, who may have given containerd a mask for them.
+        let spawned = umask::as_started(|| self.reaper.spawn(command(&self.program, fds)));
         let child = spawned.map_err(|source| StdioOpenError::StartLogger {
             program: self.program.program.clone(),
             source,

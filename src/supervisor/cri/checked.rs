@@ -17,7 +17,6 @@ use tonic::codegen::http;
 use tonic::server::NamedService;
 use tower::Service as HttpService;
 
-use super::refuse;
 use super::unknown_fields::{FieldPath, KnownFields, Method, PROTOCOL, method, refusal};
 use crate::supervisor::error::Error;
 
@@ -49,7 +48,7 @@ impl Protocol {
     fn check(&self, method: &'static Method, message: &[u8]) -> Result<(), Status> {
         for path in self.known.unknown(method, message) {
             if let Some(reason) = refusal(method, &path) {
-                return Err(refuse(method.name, Error::Unsupported(reason)));
+                return Err(Error::Unsupported(reason).into());
             }
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.len() < MAX_TOLD && told.insert((method.name, path.clone())) {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tonic::{Request, Response, Status};
 
-use super::{Service, command, convert, refuse};
+use super::{Service, command, convert};
 use crate::api::cri;
 use crate::images::{FsInfo, Image, ImageError, ImageStore};
 use crate::supervisor::error::Error;
@@ -41,8 +41,7 @@ impl cri::image_service_server::ImageService for Service {
                 Err(Error::Image(ImageError::NotFound { .. })) => Ok(Vec::new()),
                 Err(error) => Err(error),
             },
-        };
-        let found = found.map_err(|error| refuse("ListImages", error))?;
+        }?;
         Ok(Response::new(cri::ListImagesResponse {
             images: found.iter().map(|image| shown(image)).collect(),
         }))
@@ -69,7 +68,7 @@ impl cri::image_service_server::ImageService for Service {
             Err(Error::Image(ImageError::NotFound { .. })) => {
                 Ok(Response::new(cri::ImageStatusResponse::default()))
             }
-            Err(error) => Err(refuse("ImageStatus", error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -87,7 +86,7 @@ impl cri::image_service_server::ImageService for Service {
                 found => found,
             }
         };
-        let image = found.await.map_err(|error| refuse("PullImage", error))?;
+        let image = found.await?;
         Ok(Response::new(cri::PullImageResponse {
             image_ref: image.id.clone(),
         }))
@@ -121,12 +120,8 @@ impl cri::image_service_server::ImageService for Service {
         &self,
         _: Request<cri::ImageFsInfoRequest>,
     ) -> Answer<cri::ImageFsInfoResponse> {
-        let images = self
-            .images(ImageStore::fs_info)
-            .await
-            .map_err(|error| refuse("ImageFsInfo", error))?;
-        let containers = self.writable_layers().await;
-        let containers = containers.map_err(|error| refuse("ImageFsInfo", error))?;
+        let images = self.images(ImageStore::fs_info).await?;
+        let containers = self.writable_layers().await?;
         let usage = |directory: &Path, used: FsInfo| cri::FilesystemUsage {
             timestamp: convert::nanos(Timestamp::now()),
             fs_id: Some(cri::FilesystemIdentifier {

@@ -104,6 +104,7 @@ fn about(supervisor: &Supervisor, networks_left: Vec<PathBuf>) -> Value {
         "pid": std::process::id(),
         "root": supervisor.config.root,
         "state": supervisor.config.state,
+        "images": supervisor.images.root(),
         "containers": containers.len(),
         "pods": supervisor.store.pods().len(),
         "recovering": pending.count(),

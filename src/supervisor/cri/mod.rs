@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! a read     answers from the store, at once
+//! all        one line in the log for each that is refused or fails: [`CallLog`]
 //! a command  find (waits while the disk is still being loaded) -> wait until the container's shim was asked ->
 //!            its own task, which goes on when the caller hangs up -> answer, or DeadlineExceeded
 //! ```
 
 pub mod authority;
+mod call_log;
+mod call_subject;
 pub mod checked;
 pub mod control;
 pub mod convert;
@@ -21,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::RwLock;
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
+
+pub use call_log::CallLog;
 
 use super::context::Supervisor;
 use super::error::Error;
@@ -29,8 +34,6 @@ use super::store::{Container, LookupError, Pod};
 
 /// How long a command waits until a restarted supervisor has asked the container's shim.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
-/// Longer is no error message: it travels in a header, and clients take 8 KiB of those.
-const MAX_MESSAGE: usize = 4096;
 
 /// What the calls of all services are answered from.
 #[derive(Debug, Clone)]
@@ -114,63 +117,19 @@ async fn command<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<Response<T>, Status> {
     match tokio::time::timeout(limit, tokio::spawn(work)).await {
-        Ok(Ok(done)) => done.map(Response::new).map_err(|error| refuse(call, error)),
-        Ok(Err(ended)) => {
-            log::error!(call, error:% = ended; "a call ended unfinished");
-            Err(Status::internal(format!("{call}: ended unfinished")))
+        Ok(Ok(done)) => done.map(Response::new).map_err(Status::from),
+        Ok(Err(ended)) => Err(Status::internal(format!(
+            "{call}: ended unfinished: {ended}"
+        ))),
+        Err(_) => Err(Error::Deadline {
+            operation: call.to_owned(),
+            seconds: limit.as_secs(),
         }
-        Err(_) => Err(refuse(
-            call,
-            Error::Deadline {
-                operation: call.to_owned(),
-                seconds: limit.as_secs(),
-            },
-        )),
+        .into()),
     }
-}
-
-/// The status of a failed call; also its one line in the log.
-fn refuse(call: &'static str, error: Error) -> Status {
-    let status = Status::from(error);
-    let status = shortened(status);
-    match status.code() {
-        Code::Internal | Code::Unknown | Code::DataLoss | Code::ResourceExhausted => {
-            log::error!(call, error = status.message(); "a call failed");
-        }
-        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
-            log::warn!(call, error = status.message(); "a call failed");
-        }
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::Unimplemented
-        | Code::Unauthenticated => {
-            log::debug!(call, error = status.message(); "a call was refused");
-        }
-    }
-    status
-}
-
-fn shortened(status: Status) -> Status {
-    let message = status.message();
-    if message.len() <= MAX_MESSAGE {
-        return status;
-    }
-    let (mut end, code) = (MAX_MESSAGE, status.code());
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    Status::new(
-        code,
-        format!("{}..", message.get(..end).unwrap_or_default()),
-    )
 }
 
 /// The status of a call that is not supported.
 fn unsupported(call: &'static str) -> Status {
-    refuse(call, Error::Unsupported(call.to_owned()))
+    Error::Unsupported(call.to_owned()).into()
 }

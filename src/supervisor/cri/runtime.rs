@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, Selection};
-use super::{Service, command, info, present, refuse, unsupported};
+use super::{Service, command, info, present, unsupported};
 use crate::api::cri;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
@@ -110,8 +110,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::PodSandboxStatusRequest>,
     ) -> Answer<cri::PodSandboxStatusResponse> {
         let request = request.into_inner();
-        let pod = self.pod(&request.pod_sandbox_id);
-        let pod = pod.map_err(|error| refuse("PodSandboxStatus", error))?;
+        let pod = self.pod(&request.pod_sandbox_id)?;
         let containers = self.supervisor.store.containers_of(pod.id());
         let containers = containers.iter();
         Ok(Response::new(cri::PodSandboxStatusResponse {
@@ -173,8 +172,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::StopContainerRequest>,
     ) -> Answer<cri::StopContainerResponse> {
         let (service, request) = (self.clone(), request.into_inner());
-        let grace = seconds("timeout", request.timeout);
-        let grace = grace.map_err(|error| refuse("StopContainer", error))?;
+        let grace = seconds("timeout", request.timeout)?;
         command("StopContainer", grace + LONG, async move {
             if let Some(found) = present(service.recovered(&request.container_id).await)? {
                 container::stop(&service.supervisor, &found, grace).await?;
@@ -214,8 +212,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::ContainerStatusRequest>,
     ) -> Answer<cri::ContainerStatusResponse> {
         let request = request.into_inner();
-        let found = self.container(&request.container_id);
-        let found = found.map_err(|error| refuse("ContainerStatus", error))?;
+        let found = self.container(&request.container_id)?;
         Ok(Response::new(cri::ContainerStatusResponse {
             status: Some(convert::container_status(&found)),
             info: match request.verbose {
@@ -266,8 +263,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         request: Request<cri::ExecSyncRequest>,
     ) -> Answer<cri::ExecSyncResponse> {
         let (service, request) = (self.clone(), request.into_inner());
-        let timeout = seconds("timeout", request.timeout);
-        let timeout = timeout.map_err(|error| refuse("ExecSync", error))?;
+        let timeout = seconds("timeout", request.timeout)?;
         let timeout = (!timeout.is_zero()).then_some(timeout);
         let limit = timeout.unwrap_or(DAY) + SHORT;
         command("ExecSync", limit, async move {
@@ -290,10 +286,8 @@ impl cri::runtime_service_server::RuntimeService for Service {
         &self,
         request: Request<cri::ContainerStatsRequest>,
     ) -> Answer<cri::ContainerStatsResponse> {
-        let found = self.container(&request.into_inner().container_id);
-        let found = found.map_err(|error| refuse("ContainerStats", error))?;
-        let stats = self.stats_of(vec![found]).await;
-        let stats = stats.map_err(|error| refuse("ContainerStats", error))?;
+        let found = self.container(&request.into_inner().container_id)?;
+        let stats = self.stats_of(vec![found]).await?;
         Ok(Response::new(cri::ContainerStatsResponse {
             stats: stats.into_iter().next(),
         }))
@@ -306,8 +300,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         let selection = Selection::from(request.into_inner().filter);
         let mut all = self.supervisor.store.containers();
         all.retain(|one| selection.has_container(&convert::container(one)));
-        let stats = self.stats_of(all).await;
-        let stats = stats.map_err(|error| refuse("ListContainerStats", error))?;
+        let stats = self.stats_of(all).await?;
         Ok(Response::new(cri::ListContainerStatsResponse { stats }))
     }
 
@@ -315,10 +308,8 @@ impl cri::runtime_service_server::RuntimeService for Service {
         &self,
         request: Request<cri::PodSandboxStatsRequest>,
     ) -> Answer<cri::PodSandboxStatsResponse> {
-        let found = self.pod(&request.into_inner().pod_sandbox_id);
-        let found = found.map_err(|error| refuse("PodSandboxStats", error))?;
-        let stats = self.pod_stats_of(&found).await;
-        let stats = stats.map_err(|error| refuse("PodSandboxStats", error))?;
+        let found = self.pod(&request.into_inner().pod_sandbox_id)?;
+        let stats = self.pod_stats_of(&found).await?;
         Ok(Response::new(cri::PodSandboxStatsResponse {
             stats: Some(stats),
         }))
@@ -332,8 +323,7 @@ impl cri::runtime_service_server::RuntimeService for Service {
         let mut stats = Vec::new();
         for pod in self.supervisor.store.pods() {
             if selection.has_pod(&convert::pod(&pod)) {
-                let one = self.pod_stats_of(&pod).await;
-                stats.push(one.map_err(|error| refuse("ListPodSandboxStats", error))?);
+                stats.push(self.pod_stats_of(&pod).await?);
             }
         }
         Ok(Response::new(cri::ListPodSandboxStatsResponse { stats }))

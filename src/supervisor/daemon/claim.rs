@@ -1,5 +1,16 @@
-//! What one supervisor has for itself: its directories, the lock on them, and its socket.
+//! What one supervisor has for itself: its two directories, a lock in each, and its socket.
+//!
+//! ```text
+//! ROOT, STATE                              flock(2), held until this process ends
+//! ROOT/outlive.lock, STATE/outlive.lock    the holder's pid, for people; locked too, as earlier versions do in STATE
+//! ```
+//!
+//! A lock is the kernel's and goes with its process, so a file that a dead supervisor left is no lock. It is the inode's:
+//! a directory that is reached by another name, through a link or a bind mount, has the same one. It needs no file, so
+//! that a full disk stops no start. Nothing here waits, so two starts cannot wait for each other; both take the locks in
+//! the order of the directories' inode numbers, so that one of them gets both.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -35,13 +46,22 @@ pub enum ClaimError {
         /// How.
         reason: String,
     },
-    /// Another supervisor holds the lock.
-    #[error("another supervisor has the state directory {state:?}: {holder}")]
-    Taken {
-        /// The directory.
+    /// Another supervisor holds a lock.
+    #[error(
+        "another supervisor runs on these directories: {}; nothing was changed. Stop it, or give this one a --root and a \
+         --state of its own",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Taken(Vec<Holder>),
+    /// Root and state are one directory, by two names.
+    #[error(
+        "the root {root:?} and the state {state:?} are the same directory: one outlives a reboot, the other must not"
+    )]
+    Same {
+        /// `--root`.
+        root: PathBuf,
+        /// `--state`.
         state: PathBuf,
-        /// Who.
-        holder: String,
     },
     /// What stands at the socket's path is not a socket that one of us left.
     #[error("{path:?} is not a socket, or somebody listens there who does not have our lock")]
@@ -61,15 +81,73 @@ pub fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
     }
 }
 
-/// Makes the directories and takes the lock, which is held until the answer is dropped.
+/// A lock that another supervisor holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// `root` or `state`.
+    role: &'static str,
+    directory: PathBuf,
+    /// What the lock file says; empty where its holder has not written it yet.
+    pid: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            role,
+            directory,
+            pid,
+        } = self;
+        match pid.as_str() {
+            "" => write!(f, "the {role} {directory:?} is locked"),
+            pid => write!(f, "the {role} {directory:?} is locked by process {pid}"),
+        }
+    }
+}
+
+/// The locks on both directories.
+#[derive(Debug)]
+pub struct Claim {
+    #[expect(dead_code, reason = "held until this is dropped")]
+    locks: Vec<Locked>,
+}
+
+/// Makes the directories and locks them.
 ///
 /// # Errors
-/// [`ClaimError`]; without the lock nothing but the state directory was made.
-pub fn prepare(layout: &Layout) -> Result<Flock<fs::File>, ClaimError> {
-    let state = layout.state();
-    private_directory(state)?;
-    let lock = lock(state, &layout.lock())?;
-    private_directory(layout.root())?;
+/// [`ClaimError`]; `Taken` before anything was made.
+pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
+    let (root, state) = (layout.root(), layout.state());
+    let mut places = [
+        Place::new("root", root, layout.root_lock()),
+        Place::new("state", state, layout.state_lock()),
+    ];
+    places.sort_by_key(|place| inode(place.directory));
+    check_distinct(root, state)?;
+    // What is there first: where it cannot be used, or another supervisor has it, nothing is made.
+    for place in places.iter().filter(|place| place.directory.exists()) {
+        private_directory(place.directory)?;
+    }
+    let mut holders = Vec::new();
+    for place in places.iter_mut().filter(|place| place.directory.exists()) {
+        holders.extend(place.take()?);
+    }
+    if holders.is_empty() {
+        for place in &places {
+            private_directory(place.directory)?;
+        }
+        check_distinct(root, state)?;
+        places.sort_by_key(|place| inode(place.directory));
+        for place in places.iter_mut().filter(|place| place.taken.is_none()) {
+            holders.extend(place.take()?);
+        }
+    }
+    if !holders.is_empty() {
+        return Err(ClaimError::Taken(holders));
+    }
+    for place in &mut places {
+        place.sign();
+    }
     // Not made here but when they are needed: where STATE has tasks and ROOT has no containers/, ROOT is not mounted,
     // and recovery takes nothing for an orphan.
     for directory in [layout.containers(), layout.pods()] {
@@ -80,7 +158,25 @@ pub fn prepare(layout: &Layout) -> Result<Flock<fs::File>, ClaimError> {
     for directory in [layout.pods_state(), layout.tasks()] {
         private_directory(&directory)?;
     }
-    Ok(lock)
+    Ok(Claim {
+        locks: places.into_iter().filter_map(|place| place.taken).collect(),
+    })
+}
+
+fn check_distinct(root: &Path, state: &Path) -> Result<(), ClaimError> {
+    if inode(root).is_some() && inode(root) == inode(state) {
+        return Err(ClaimError::Same {
+            root: root.to_owned(),
+            state: state.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Which directory this is, whatever its name; `None` where there is none.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Makes a directory for us alone, or looks whether the one that is there lets others write.
@@ -102,35 +198,95 @@ fn private_directory(path: &Path) -> Result<(), ClaimError> {
     })
 }
 
-fn lock(state: &Path, path: &Path) -> Result<Flock<fs::File>, ClaimError> {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).mode(0o600);
-    let file = options.open(path).map_err(failed("open", path))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            // Only for people: whoever reads it may find the number of one that has ended.
-            let written = lock
-                .set_len(0)
-                .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
-            written.map_err(failed("write", path))?;
-            Ok(lock)
+/// One of the two directories.
+struct Place<'a> {
+    role: &'static str,
+    directory: &'a Path,
+    file: PathBuf,
+    taken: Option<Locked>,
+}
+
+/// A directory and the file in it.
+#[derive(Debug)]
+struct Locked {
+    #[expect(dead_code, reason = "held until this is dropped")]
+    directory: Flock<fs::File>,
+    file: Option<Flock<fs::File>>,
+}
+
+impl<'a> Place<'a> {
+    const fn new(role: &'static str, directory: &'a Path, file: PathBuf) -> Self {
+        Self {
+            role,
+            directory,
+            file,
+            taken: None,
         }
-        Err((mut file, Errno::EWOULDBLOCK)) => {
-            let mut holder = String::new();
-            let read = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
-            Err(ClaimError::Taken {
-                state: state.to_owned(),
-                holder: match (read, holder.trim()) {
-                    (Ok(_), pid) if !pid.is_empty() => format!("process {pid}"),
-                    _ => "a process that has not said which".to_owned(),
-                },
-            })
+    }
+
+    /// Takes the locks that are there, and makes nothing; answers their holder where one is another's.
+    fn take(&mut self) -> Result<Option<Holder>, ClaimError> {
+        let open = fs::File::open(self.directory);
+        let open = open.map_err(failed("open", self.directory))?;
+        let directory = match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(Some(self.holder())),
+            Err((_, errno)) => return Err(failed("lock", self.directory)(errno.into())),
+        };
+        let mut options = OpenOptions::new();
+        let file = match options.read(true).write(true).open(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => {
+                let file = opened.map_err(failed("open", &self.file))?;
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(lock) => Some(lock),
+                    Err((_, Errno::EWOULDBLOCK)) => return Ok(Some(self.holder())),
+                    Err((_, errno)) => return Err(failed("lock", &self.file)(errno.into())),
+                }
+            }
+        };
+        self.taken = Some(Locked { directory, file });
+        Ok(None)
+    }
+
+    fn holder(&self) -> Holder {
+        let mut pid = String::new();
+        if let Ok(file) = fs::File::open(&self.file) {
+            // Without it the error says less, and is the same.
+            drop(file.take(32).read_to_string(&mut pid));
         }
-        Err((_, errno)) => Err(failed("lock", path)(errno.into())),
+        Holder {
+            role: self.role,
+            directory: self.directory.to_owned(),
+            pid: pid.trim().to_owned(),
+        }
+    }
+
+    /// Writes our pid into the file. Only for people: the file of a holder that has ended still says its number, and a
+    /// full disk takes none.
+    fn sign(&mut self) {
+        let Some(taken) = &mut self.taken else {
+            return;
+        };
+        let write = |file: &mut Option<Flock<fs::File>>| {
+            if file.is_none() {
+                let mut options = OpenOptions::new();
+                let options = options.read(true).write(true).create(true).mode(0o600);
+                let made = options.open(&self.file)?;
+                let lock = Flock::lock(made, FlockArg::LockExclusiveNonblock);
+                *file = Some(lock.map_err(|(_, errno)| errno)?);
+            }
+            let Some(file) = file else { return Ok(()) };
+            file.set_len(0)?;
+            file.write_all(format!("{}\n", std::process::id()).as_bytes())
+        };
+        if let Err(error) = write(&mut taken.file) {
+            log::warn!(file:% = self.file.display(), error:% = error; "a second supervisor could not say which process has its directories");
+        }
     }
 }
 
-/// Listens on `path`, in the place of a socket that one of us left there. The lock must be held.
+/// Listens on `path`, in the place of a socket that one of us left there. The locks must be held.
 ///
 /// # Errors
 /// [`ClaimError`].
@@ -140,7 +296,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, ClaimError> {
     };
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {
-            // One who serves another state directory at the same address has another lock.
+            // One who serves other directories at the same address has other locks.
             match socket::presence(path).map_err(failed("connect to", path))? {
                 socket::Presence::Alive => return Err(occupied()),
                 socket::Presence::Dead => fs::remove_file(path).map_err(failed("remove", path))?,

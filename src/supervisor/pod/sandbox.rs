@@ -270,7 +270,8 @@ pub async fn stop(supervisor: &Arc<Supervisor>, pod: &Arc<Pod>) -> Result<(), Er
             return Ok(());
         }
         let stop = |supervisor: Arc<Supervisor>, container: Arc<Container>| async move {
-            container::stop(&supervisor, &container, Duration::ZERO).await
+            container::stop(&supervisor, &container, Duration::ZERO).await?;
+            container::end_silent_shim(&supervisor, &container).await
         };
         each_container(&supervisor, pod.id(), stop).await?;
         crash::point("stop_pod.containers");

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ROOT/                         survives a reboot                         /var/lib/outlive
+//!   outlive.lock                held by the one supervisor (flock(2))
 //!   images/                     the image store: crate::images
 //!   containers/ID/
 //!     container.json            what was asked for: super::meta           once, at CreateContainer
@@ -18,7 +19,7 @@
 //!   pods/.new-ID/ .gone-ID/     as with containers
 //!   networks-left/ID.json       the network of a removed pod that the CNI plugins did not delete
 //! STATE/                        gone after a reboot                       /run/outlive
-//!   outlive.lock                held by the one supervisor (flock(2))
+//!   outlive.lock                as in ROOT
 //!   outlive.sock                CRI
 //!   events.sock                 the shims' events (ttrpc)
 //!   pods/ID/                    net ipc uts pid: namespaces, bind mounted; shm/: the pod's /dev/shm
@@ -30,6 +31,9 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::Bundle;
 use crate::types::ContainerId;
+
+/// The same in both, so that one supervisor's root cannot be another's state.
+const LOCK: &str = "outlive.lock";
 
 /// Where everything is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +154,16 @@ impl Layout {
         }
     }
 
-    /// The lock of the one supervisor.
+    /// The lock of the one supervisor that writes in ROOT.
     #[must_use]
-    pub fn lock(&self) -> PathBuf {
-        self.state.join("outlive.lock")
+    pub fn root_lock(&self) -> PathBuf {
+        self.root.join(LOCK)
+    }
+
+    /// The lock of the one supervisor that writes in STATE.
+    #[must_use]
+    pub fn state_lock(&self) -> PathBuf {
+        self.state.join(LOCK)
     }
 
     /// The socket to which shims send their events.

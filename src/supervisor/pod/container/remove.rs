@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{busy, stop};
+use super::{busy, silent, stop};
 use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
@@ -28,6 +28,7 @@ pub async fn remove(supervisor: &Arc<Supervisor>, container: &Arc<Container>) ->
         .map_err(|phase| busy(container, phase))?;
     stop::end(supervisor, container, Duration::ZERO).await?;
     crash::point("remove.stopped");
+    silent::end_silent_shim(supervisor, container).await?;
     let _task = container.lock_task().await;
     cleanup::clean_once(supervisor, container).await?;
     crash::point("remove.cleaned");

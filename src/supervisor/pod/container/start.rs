@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use oci_spec::runtime::Spec;
 
-use super::{busy, meta, wrong_state};
+use super::{busy, end_silent_shim, meta, wrong_state};
 use crate::api::cri;
 use crate::bundle::Bundle;
 use crate::config::supervisor::Runtime;
@@ -241,6 +241,9 @@ async fn fail(supervisor: &Arc<Supervisor>, container: &Arc<Container>, error: &
         && let Err(error) = shim.kill(Signal::KILL, KillScope::All).await
     {
         log::debug!(container = container.id().as_str(), error:% = chain(&error); "killing what was started");
+    }
+    if let Err(error) = end_silent_shim(supervisor, container).await {
+        log::warn!(container = container.id().as_str(), error:% = chain(&error); "the shim of a failed start does not answer and cannot be killed");
     }
     if container.is_saved() {
         let Err(error) = cleanup::clean_once(supervisor, container).await else {

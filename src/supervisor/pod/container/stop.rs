@@ -1,11 +1,11 @@
 //! StopContainer, and signals.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use super::{busy, running, subject};
+use super::{busy, running, silent};
 use crate::supervisor::cleanup;
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
@@ -17,9 +17,10 @@ use crate::types::Signal;
 
 /// How long the end may take to become known after SIGKILL. A process in an uninterruptible wait takes longer; the
 /// call may be repeated then.
-const AFTER_KILL: Duration = Duration::from_secs(20);
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(20);
 
-/// StopContainer: its stop signal, and SIGKILL after `grace`. Does nothing where it has ended or never ran.
+/// StopContainer: its stop signal, and SIGKILL after `grace`. Does nothing where it has ended or never ran. Where the shim
+/// does not answer, the container is ended without it (`silent.rs`).
 ///
 /// # Errors
 /// [`Error`]; may be called again.
@@ -51,35 +52,78 @@ pub(super) async fn end(
         ContainerStatus::Created { .. } | ContainerStatus::Exited { .. } => return Ok(()),
         ContainerStatus::Running { .. } | ContainerStatus::Unknown { .. } => {}
     }
-    let Some(shim) = container.shim() else {
-        return end_without_shim(supervisor, container).await;
-    };
     let signal = container
         .meta()
         .map_or(Signal::TERM, |meta| meta.stop_signal);
+    let shim = match connected(supervisor, container).await {
+        Shim::Connected(shim) => shim,
+        Shim::Gone => return end_without_shim(supervisor, container).await,
+        Shim::Silent => {
+            let polite = (!grace.is_zero()).then_some((signal, grace));
+            return silent::end(supervisor, container, polite).await;
+        }
+    };
     if !grace.is_zero() {
-        send(&shim, signal, KillScope::Init).await?;
+        let began = Instant::now();
+        if send(&shim, signal, KillScope::Init).await? == Sent::Unanswered {
+            let left = grace.saturating_sub(began.elapsed());
+            return silent::end(supervisor, container, Some((signal, left))).await;
+        }
         crash::point("stop.signalled");
         if has_ended(container, grace).await {
             return Ok(());
         }
     }
-    send(&shim, Signal::KILL, KillScope::All).await?;
+    let sent = send(&shim, Signal::KILL, KillScope::All).await?;
     crash::point("stop.killed");
-    if has_ended(container, AFTER_KILL).await {
-        Ok(())
-    } else {
-        Err(Error::Deadline {
-            operation: format!("{}: SIGKILL", subject(container)),
-            seconds: AFTER_KILL.as_secs(),
-        })
+    if sent == Sent::Answered && has_ended(container, AFTER_KILL).await {
+        return Ok(());
     }
+    silent::end(supervisor, container, None).await
+}
+
+/// What there is of a container's shim.
+enum Shim {
+    Connected(ShimClient),
+    /// No process listens at its address, or the address is not known.
+    Gone,
+    /// It does not accept.
+    Silent,
+}
+
+/// The connection to the shim, made anew where there is none: a shim that was silent when the supervisor started may
+/// answer by now.
+async fn connected(supervisor: &Arc<Supervisor>, container: &Arc<Container>) -> Shim {
+    if let Some(shim) = container.shim() {
+        return Shim::Connected(shim);
+    }
+    let bundle = supervisor.store.layout().bundle(container.id());
+    match ShimClient::connect(container.id(), &bundle).await {
+        Ok(shim) => {
+            container.set_shim(Some(shim.clone()));
+            exits::monitor(supervisor, container);
+            Shim::Connected(shim)
+        }
+        Err(ShimError::Timeout { .. }) => Shim::Silent,
+        Err(_) => Shim::Gone,
+    }
+}
+
+/// Whether the shim has sent a signal, or has not said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Answered,
+    Unanswered,
 }
 
 /// A process that has ended meanwhile is as good as one that got the signal, and so is a shim that is gone: whoever
 /// waits for it cleans up.
-async fn send(shim: &ShimClient, signal: Signal, scope: KillScope) -> Result<(), Error> {
-    match shim.kill(signal, scope).await {
+async fn send(shim: &ShimClient, signal: Signal, scope: KillScope) -> Result<Sent, Error> {
+    let killed = tokio::select! {
+        killed = shim.kill(signal, scope) => killed,
+        () = silent::until_silent(shim) => return Ok(Sent::Unanswered),
+    };
+    match killed {
         Ok(())
         | Err(
             ShimError::Gone { .. }
@@ -87,12 +131,13 @@ async fn send(shim: &ShimClient, signal: Signal, scope: KillScope) -> Result<(),
                 code: Code::NotFound,
                 ..
             },
-        ) => Ok(()),
+        ) => Ok(Sent::Answered),
+        Err(ShimError::Timeout { .. }) => Ok(Sent::Unanswered),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn has_ended(container: &Arc<Container>, within: Duration) -> bool {
+pub(super) async fn has_ended(container: &Arc<Container>, within: Duration) -> bool {
     let mut watch = container.watch();
     let ended =
         watch.wait_for(|checkpoint| matches!(checkpoint.status, ContainerStatus::Exited { .. }));
