@@ -17,6 +17,8 @@ mod crash;
 mod escapes;
 #[path = "images/formats.rs"]
 mod formats;
+#[path = "images/growth.rs"]
+mod growth;
 #[path = "images/import.rs"]
 mod import;
 #[path = "images/overlays.rs"]

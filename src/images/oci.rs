@@ -1,6 +1,6 @@
 //! An OCI image layout (image-spec, image-layout.md): from `index.json` to the manifests for this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -109,6 +109,7 @@ pub(super) fn images(archive: &Archive) -> Result<Option<Vec<Described>>, ImageE
     }
     let index: Document = parse(INDEX, &index)?;
     let mut images: Vec<Described> = Vec::new();
+    let mut places: HashMap<Digest, usize> = HashMap::new();
     let mut others: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for descriptor in index.manifests.unwrap_or_default() {
         let (names, shown) = names(&descriptor)?;
@@ -119,18 +120,23 @@ pub(super) fn images(archive: &Archive) -> Result<Option<Vec<Described>>, ImageE
         };
         image.names = names;
         // The same image under more than one name is listed more than once.
-        match images.iter_mut().find(|known| known.id == image.id) {
+        let place = places.get(&image.id);
+        match place.and_then(|&place| images.get_mut(place)) {
             Some(known) => known.names.extend(image.names),
-            None => images.push(image),
+            None => {
+                places.insert(image.id.clone(), images.len());
+                images.push(image);
+            }
         }
     }
     // Descriptors with one name are one image for many machines.
+    let named = images.iter().flat_map(|image| &image.names);
+    let named: HashSet<_> = named.map(ToString::to_string).collect();
     others.retain(|shown, found| {
-        let named = |image: &Described| image.names.iter().any(|name| name.to_string() == *shown);
         let any = if shown.is_empty() {
             !images.is_empty()
         } else {
-            images.iter().any(named)
+            named.contains(shown)
         };
         !any && !found.is_empty()
     });

@@ -189,11 +189,24 @@ impl Unpacker<'_> {
         }
         // Paths may lead elsewhere now.
         self.last = None;
-        let path = place.path();
-        self.modified.retain(|known, _| !known.starts_with(&path));
+        if found == Some(Found::Directory) {
+            self.forget_times(&place.path());
+        }
         let removed = place.at().remove(place.name);
         removed.map_err(writing("replacing", member))?;
         Ok(found)
+    }
+
+    /// Forgets the times of the directory `path` and of those in it, which follow it in the order of paths.
+    fn forget_times(&mut self, path: &Path) {
+        let gone = self.modified.range(path.to_owned()..);
+        let gone = gone
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path));
+        let gone = gone.cloned().collect::<Vec<_>>();
+        for known in gone {
+            self.modified.remove(&known);
+        }
     }
 
     fn make(
