@@ -21,7 +21,7 @@ use super::layers::{About, Layers, chain};
 use super::members::Members;
 use super::reference::Reference;
 use super::skip::Streamed;
-use super::unpack::{Leaning, Union, UnpackError, unpack};
+use super::unpack::{Leaning, Outcome, Union, UnpackError, unpack};
 use super::writer::Writer;
 use super::{ImageError, ImageStore, docker, oci};
 use crate::sys::file;
@@ -207,10 +207,10 @@ impl<'a> Loading<'a> {
             .map_err(|error| ImageError::io("making", &files, error))?;
         let plain = decoder(source).map_err(|error| failed(reading(error)))?;
         let mut plain = Hashed::new(Limited::new(plain, LARGEST_STREAM));
-        let leaning =
+        let outcome =
             unpack(&mut Members::new(Streamed(&mut plain)), &files, &union).map_err(failed)?;
         let (diff_id, _) = plain.finish().map_err(|error| failed(reading(error)))?;
-        Ok((Unpacked { scratch, leaning }, diff_id))
+        Ok((Unpacked { scratch, outcome }, diff_id))
     }
 
     /// Makes an unpacked layer one of the store's.
@@ -220,13 +220,18 @@ impl<'a> Loading<'a> {
         diff_id: Digest,
         chain: &Digest,
     ) -> Result<(String, About), ImageError> {
-        let chain = match unpacked.leaning {
+        let chain = match unpacked.outcome.leaning {
             Leaning::Alone => None,
             Leaning::OnLower => Some(chain.clone()),
         };
         let directory = unpacked.scratch.path().join("layer");
-        let about = About::new(diff_id, chain, &directory.join("fs"))
-            .map_err(|error| ImageError::io("counting", &directory, error))?;
+        let about = About::new(
+            diff_id,
+            chain,
+            unpacked.outcome.states_root,
+            &directory.join("fs"),
+        )
+        .map_err(|error| ImageError::io("counting", &directory, error))?;
         let name = self.layers.add(&directory, &about)?;
         self.added.push(name.clone());
         Ok((name, about))
@@ -310,7 +315,7 @@ impl<'a> Loading<'a> {
 #[derive(Debug)]
 pub(super) struct Unpacked {
     scratch: super::writer::Scratch,
-    leaning: Leaning,
+    outcome: Outcome,
 }
 
 /// The root of an image that does not say whose it is.

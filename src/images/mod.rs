@@ -49,6 +49,7 @@ use crate::sys::{file, mount};
 use crate::types::Mount;
 
 pub use self::error::ImageError;
+pub use self::layers::RootAttributes;
 pub use self::load::LoadedImage;
 pub use self::members::TarError;
 pub use self::remove::Freed;
@@ -196,6 +197,24 @@ impl ImageStore {
             sum.inodes += about.inodes;
         }
         Ok(sum)
+    }
+
+    /// The mode and owner of the root of a container of `layers` (the lowest first): what the topmost layer with a
+    /// member `./` states. `upper` must have them: overlayfs takes the root's from there.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn root_attributes(&self, layers: &[String]) -> Result<RootAttributes, ImageError> {
+        let store = Layers::of(&self.root);
+        for name in layers.iter().rev() {
+            let stated = store.stated_root(name);
+            let stated =
+                stated.map_err(|error| ImageError::io("looking at", &store.files(name), error))?;
+            if let Some(stated) = stated {
+                return Ok(stated);
+            }
+        }
+        Ok(RootAttributes::default())
     }
 
     /// The root filesystem of a container: `upper` over `layers` (the lowest first). `upper` and `work` are empty

@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 mod events;
 mod foreign;
+mod images;
 mod life;
 mod load;
 mod logs;

@@ -53,12 +53,22 @@ pub enum Leaning {
     OnLower,
 }
 
+/// What became of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether its directory is the same above other layers.
+    pub leaning: Leaning,
+    /// Whether it states the mode and owner of the root: it has a member `./`.
+    pub states_root: bool,
+}
+
 /// A layer on its way.
 #[derive(Debug)]
 pub struct Unpacker<'a> {
     root: Rc<Directory>,
     below: &'a Union,
     leaning: Leaning,
+    states_root: bool,
     /// The directory of the last member, which is mostly that of the next.
     last: Option<(Vec<u8>, Rc<Opened>)>,
     /// When directories were modified: set last, as each name made in them changes it.
@@ -73,7 +83,7 @@ pub fn unpack<R: Skip>(
     archive: &mut Members<R>,
     root: &Path,
     below: &Union,
-) -> Result<Leaning, UnpackError> {
+) -> Result<Outcome, UnpackError> {
     let root = Directory::new(root).map_err(|source| UnpackError::Write {
         operation: "opening",
         name: root.to_string_lossy().into_owned(),
@@ -83,6 +93,7 @@ pub fn unpack<R: Skip>(
         root: Rc::new(root),
         below,
         leaning: Leaning::Alone,
+        states_root: false,
         last: None,
         modified: BTreeMap::new(),
     };
@@ -151,6 +162,7 @@ impl Unpacker<'_> {
             .set_attributes(OsStr::new("."), &attributes_of(member));
         set.map_err(writing("setting the attributes of", member))?;
         self.modified.insert(PathBuf::new(), member.modified);
+        self.states_root = true;
         Ok(())
     }
 
@@ -282,7 +294,7 @@ impl Unpacker<'_> {
     }
 
     /// Sets what only now stays as it is.
-    fn finish(self) -> Result<Leaning, UnpackError> {
+    fn finish(self) -> Result<Outcome, UnpackError> {
         for (path, modified) in &self.modified {
             let set = self
                 .root
@@ -294,7 +306,10 @@ impl Unpacker<'_> {
                 source,
             })?;
         }
-        Ok(self.leaning)
+        Ok(Outcome {
+            leaning: self.leaning,
+            states_root: self.states_root,
+        })
     }
 }
 

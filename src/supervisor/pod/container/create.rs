@@ -5,14 +5,14 @@
 //!                           (recovery removes it)       (it exists)
 //! ```
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::cri;
-use crate::images::Image;
+use crate::images::{Image, RootAttributes};
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
@@ -63,7 +63,7 @@ pub async fn create(
         config,
     };
     let target = check_target(supervisor, &meta)?;
-    let spec = spec(supervisor, &pod, &meta, image, target).await?;
+    let (spec, root) = spec(supervisor, &pod, &meta, image, target).await?;
     crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
         status: ContainerStatus::Created {
@@ -84,7 +84,7 @@ pub async fn create(
         store::blocking("remove", new.clone(), move || remove_all(&new)).await?;
         return Err(error);
     }
-    commit(&dir, &meta, &checkpoint, spec).await?;
+    commit(&dir, &meta, &checkpoint, (spec, root)).await?;
     crash::point("create.committed");
     let container = Container::new(
         id.clone(),
@@ -142,21 +142,22 @@ fn interrupted(error: tokio::task::JoinError) -> StoreError {
     }
 }
 
-/// The OCI spec as JSON. The volumes that it names are made in the directory that is on its way to be the container's.
+/// The OCI spec as JSON, and what the container's root is to be. The volumes that it names are made in the directory that is on its way to be the container's.
 async fn spec(
     supervisor: &Arc<Supervisor>,
     pod: &Arc<Pod>,
     meta: &ContainerMeta,
     image: Arc<Image>,
     target: Option<Pid>,
-) -> Result<Vec<u8>, Error> {
+) -> Result<(Vec<u8>, RootAttributes), Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
-    let made = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, Error> {
+    let made = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let asked = pod
             .meta()
             .ok_or_else(|| Error::invalid("pod_sandbox_id", "has no metadata"))?;
         let dir = supervisor.store.layout().container(&meta.id);
-        let made = write_spec(&supervisor, asked, &meta, &image, target, &dir);
+        let made = write_spec(&supervisor, asked, &meta, &image, target, &dir)
+            .and_then(|spec| Ok((spec, supervisor.images.root_attributes(&meta.layers)?)));
         if made.is_err() {
             // The first error is the one to tell; what cannot be removed stays for recovery.
             drop(std::fs::remove_dir_all(on_its_way(&dir, &meta.id)));
@@ -245,12 +246,12 @@ async fn commit(
     dir: &Path,
     meta: &ContainerMeta,
     checkpoint: &Checkpoint,
-    spec: Vec<u8>,
+    (spec, root): (Vec<u8>, RootAttributes),
 ) -> Result<(), Error> {
     let new = on_its_way(dir, &meta.id);
     let (dir, meta, checkpoint) = (dir.to_owned(), meta.clone(), checkpoint.clone());
     store::blocking("create", dir.clone(), move || {
-        let made = write_new(&new, &meta, &checkpoint, &spec).and_then(|()| {
+        let made = write_new(&new, &meta, &checkpoint, (&spec, root)).and_then(|()| {
             crash::point("create.written");
             std::fs::rename(&new, &dir)?;
             file::sync_parent(&dir)
@@ -269,12 +270,16 @@ fn write_new(
     new: &Path,
     meta: &ContainerMeta,
     checkpoint: &Checkpoint,
-    spec: &[u8],
+    (spec, root): (&[u8], RootAttributes),
 ) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(new)?;
     for part in ["upper", "work"] {
         std::fs::create_dir(new.join(part))?;
     }
+    // Overlayfs shows the root as the upper directory has it; the umask has no say, and chown(2) clears set-user-ID.
+    let upper = new.join("upper");
+    chown(&upper, Some(root.uid), Some(root.gid))?;
+    set_permissions(&upper, Permissions::from_mode(root.mode))?;
     file::replace(&new.join("config.json"), spec)?;
     checkpoint.write(&new.join("status.json"))?;
     meta.write(&new.join("container.json"))
