@@ -27,5 +27,9 @@ mod overlays;
 mod place;
 #[path = "images/random.rs"]
 mod random;
+#[path = "images/sparse.rs"]
+mod sparse;
 #[path = "images/store.rs"]
 mod store;
+#[path = "images/variety.rs"]
+mod variety;

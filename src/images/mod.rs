@@ -19,6 +19,7 @@
 
 mod archive;
 mod compression;
+mod config;
 mod described;
 pub mod digest;
 mod docker;
@@ -33,6 +34,8 @@ mod pax;
 pub mod reference;
 mod remove;
 mod skip;
+mod skopeo;
+mod sparse;
 mod unpack;
 mod writer;
 
@@ -161,9 +164,7 @@ impl ImageStore {
                 reason: "its digest is another one than its name".into(),
             });
         }
-        let mut config = described::parse_config(&path.to_string_lossy(), &bytes)?;
-        // Nobody asks for it, and it is the larger part.
-        config.set_history(None);
+        let config = described::parse_config(&path.to_string_lossy(), &bytes)?;
         Ok(Image {
             id: entry.id.to_string(),
             tags: entry.tags,

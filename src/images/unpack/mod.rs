@@ -15,13 +15,14 @@
 //! [`Unpacker::finish`] says so.
 
 mod at;
+mod content;
 mod error;
 mod resolve;
 mod union;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -30,7 +31,7 @@ use nix::sys::stat::{SFlag, makedev};
 
 use self::at::{Attributes, Directory, Found};
 use self::resolve::{Opened, Parts};
-use super::members::{Kind, Member, Members, TarError};
+use super::members::{Kind, Member, Members};
 use super::skip::Skip;
 
 pub(super) use self::at::OVERLAY_PREFIX;
@@ -231,7 +232,10 @@ impl Unpacker<'_> {
         let (at, name) = (place.at(), place.name);
         let device = || makedev(member.device.0.into(), member.device.1.into());
         let made = match member.kind {
-            Kind::Regular => return write_file(member, place, content),
+            Kind::Regular => {
+                let file = at.create(name).map_err(writing("making", member))?;
+                return content::write(member, file, content);
+            }
             Kind::HardLink => return self.put_hard_link(member, place),
             Kind::Directory => match before {
                 Some(Found::Directory) => Ok(()),
@@ -282,8 +286,7 @@ impl Unpacker<'_> {
         match at::file_type(&below.stat) {
             SFlag::S_IFDIR => return Ok(false),
             SFlag::S_IFREG => {
-                let mut from = below.directory.read(&below.name)?;
-                io::copy(&mut from, &mut at.create(name)?)?;
+                content::copy(below.directory.read(&below.name)?, at.create(name)?)?;
             }
             SFlag::S_IFLNK => at.symlink(name, &below.directory.read_link(&below.name)?)?,
             kind => at.make_node(name, kind, below.stat.st_rdev)?,
@@ -310,30 +313,6 @@ impl Unpacker<'_> {
             leaning: self.leaning,
             states_root: self.states_root,
         })
-    }
-}
-
-fn write_file(
-    member: &Member,
-    place: &Place<'_>,
-    content: &mut impl Read,
-) -> Result<(), UnpackError> {
-    let file = place.at().create(place.name);
-    let mut file = file.map_err(writing("making", member))?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                let written = file.write_all(&buffer[..count]);
-                written.map_err(writing("writing", member))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(TarError::Truncated("a file").into());
-            }
-            Err(error) => return Err(TarError::Read(error).into()),
-        }
     }
 }
 
