@@ -30,7 +30,8 @@ pub struct ImageArgs {
 /// What is done with images.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Load the images of an archive: OCI layout (a directory or a tar file) or docker archive, compressed or not
+    /// Load the images of an archive: OCI layout (a directory or a tar file), docker archive or skopeo `dir:`, compressed
+    /// or not
     Load {
         /// Call the one image in it so
         #[arg(long)]

@@ -77,7 +77,7 @@ fn an_index_of_many_names_costs_the_same_for_each() {
         let place = Place::new();
         let directory = place.path("layout");
         let mut layout = Layout::new(&directory);
-        let own = layout.manifest(&[layer.clone()], Pack::Plain, machine());
+        let own = layout.manifest(std::slice::from_ref(&layer), Pack::Plain, machine());
         let foreign = json!({"architecture": "s390x", "os": "linux"});
         for number in 0..size / 2 {
             layout.add(own.clone(), &format!("a:{number}"));
