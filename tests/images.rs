@@ -17,6 +17,8 @@ mod crash;
 mod escapes;
 #[path = "images/formats.rs"]
 mod formats;
+#[path = "images/growth.rs"]
+mod growth;
 #[path = "images/import.rs"]
 mod import;
 #[path = "images/overlays.rs"]
@@ -25,5 +27,9 @@ mod overlays;
 mod place;
 #[path = "images/random.rs"]
 mod random;
+#[path = "images/sparse.rs"]
+mod sparse;
 #[path = "images/store.rs"]
 mod store;
+#[path = "images/variety.rs"]
+mod variety;

@@ -32,7 +32,8 @@ pub struct ImageArgs {
 /// What is done with images.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Load the images of an archive: OCI layout (a directory or a tar file) or docker archive, compressed or not
+    /// Load the images of an archive: OCI layout (a directory or a tar file), docker archive or skopeo `dir:`, compressed
+    /// or not
     Load(LoadArgs),
     /// Make an image of a directory with a root filesystem
     Import {

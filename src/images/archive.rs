@@ -2,6 +2,7 @@
 //!
 //! A compressed archive, or one from a pipe, is first written to the store's disk, to a file without a name.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -23,6 +24,13 @@ pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
 /// Bytes of an uncompressed layer or archive.
 pub(super) const LARGEST_STREAM: u64 = 512 << 30;
 
+/// Bytes of all JSON documents of an archive, each counted as often as it is read: an index may name others, and these
+/// others again, many times each.
+const LARGEST_DOCUMENTS: u64 = 64 << 20;
+
+/// Bytes of the names of all members.
+const LONGEST_NAMES: usize = 16 << 20;
+
 /// Members of an archive (each layer is one, or three in old docker archives).
 const MOST_MEMBERS: usize = 100_000;
 
@@ -31,6 +39,8 @@ const MOST_MEMBERS: usize = 100_000;
 pub(super) struct Archive {
     path: PathBuf,
     content: Content,
+    /// Bytes of documents that were read.
+    read: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -84,6 +94,7 @@ impl Archive {
             return Ok(Self {
                 path: path.to_owned(),
                 content: Content::Directory(file),
+                read: Cell::new(0),
             });
         }
         let mut first = Vec::new();
@@ -105,6 +116,7 @@ impl Archive {
                 file: Arc::new(file),
                 members,
             },
+            read: Cell::new(0),
         })
     }
 
@@ -116,8 +128,15 @@ impl Archive {
     /// The file `name`; `None` where there is none, or something else.
     pub fn find(&self, name: &str) -> Result<Option<Section>, ImageError> {
         match &self.content {
-            Content::Directory(directory) => open_in(directory, name)
-                .map_err(|error| ImageError::io("opening", &self.path.join(name), error)),
+            Content::Directory(directory) => {
+                open_in(directory, name).map_err(|error| match error.raw_os_error() {
+                    Some(libc::EXDEV) => ImageError::LeadsOut {
+                        name: name.to_owned(),
+                        path: self.path.clone(),
+                    },
+                    _ => ImageError::io("opening", &self.path.join(name), error),
+                })
+            }
             Content::Tar { file, members } => Ok(find_member(file, members, name)),
         }
     }
@@ -140,6 +159,14 @@ impl Archive {
                 limit: LARGEST_DOCUMENT,
             });
         }
+        let read = self.read.get().saturating_add(section.size());
+        if read > LARGEST_DOCUMENTS {
+            return Err(ImageError::TooLarge {
+                subject: "the sum of the documents".to_owned(),
+                limit: LARGEST_DOCUMENTS,
+            });
+        }
+        self.read.set(read);
         let mut bytes = Vec::new();
         let read = section.read_to_end(&mut bytes);
         read.map_err(|error| ImageError::io("reading", &self.path, error))?;
@@ -163,7 +190,8 @@ impl Archive {
     }
 }
 
-/// A regular file below `directory`; symbolic links lead nowhere else.
+/// A regular file below `directory`. Symbolic links are followed in it (some build tools link the blobs of a layout to
+/// one another); one that leads out of it is `EXDEV`.
 fn open_in(directory: &File, name: &str) -> io::Result<Option<Section>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
@@ -221,7 +249,7 @@ fn normalised(name: &str) -> String {
 fn members(file: &File) -> Result<HashMap<String, Place>, TarError> {
     let seeked = file.try_clone().and_then(Seeked::new);
     let mut archive = Members::new(seeked.map_err(TarError::Read)?);
-    let mut members = HashMap::new();
+    let (mut members, mut bytes) = (HashMap::new(), 0_usize);
     while let Some(member) = archive.next_member()? {
         // Whatever is looked for has a name in UTF-8.
         let (Ok(name), Ok(link)) = (
@@ -231,7 +259,14 @@ fn members(file: &File) -> Result<HashMap<String, Place>, TarError> {
             continue;
         };
         let name = normalised(&name);
+        bytes = bytes.saturating_add(name.len() + link.len());
         let place = match member.kind {
+            Kind::Regular if member.sparse.is_some() => {
+                return Err(TarError::Unsupported {
+                    name,
+                    what: "a sparse file of the archive itself".into(),
+                });
+            }
             Kind::Regular => Place::At {
                 offset: archive.source().position(),
                 size: member.size,
@@ -244,10 +279,12 @@ fn members(file: &File) -> Result<HashMap<String, Place>, TarError> {
             Kind::Directory | Kind::Fifo | Kind::Character | Kind::Block => continue,
         };
         members.insert(name, place);
-        if members.len() > MOST_MEMBERS {
+        if members.len() > MOST_MEMBERS || bytes > LONGEST_NAMES {
             return Err(TarError::Unsupported {
                 name: "the archive".into(),
-                what: format!("one of more than {MOST_MEMBERS} members"),
+                what: format!(
+                    "one of more than {MOST_MEMBERS} members or {LONGEST_NAMES} bytes of names"
+                ),
             });
         }
     }

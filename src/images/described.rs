@@ -3,6 +3,7 @@
 use oci_spec::image::ImageConfiguration;
 
 use super::ImageError;
+use super::config;
 use super::digest::Digest;
 use super::reference::Reference;
 
@@ -38,7 +39,7 @@ pub(super) struct LayerSource {
 
 /// Reads a configuration.
 pub(super) fn parse_config(subject: &str, bytes: &[u8]) -> Result<ImageConfiguration, ImageError> {
-    serde_json::from_slice(bytes).map_err(|source| ImageError::Json {
+    config::parse(bytes).map_err(|source| ImageError::Json {
         subject: subject.to_owned(),
         source,
     })
@@ -92,7 +93,20 @@ pub(super) fn this_machine() -> (&'static str, &'static str) {
 /// Whether an image for `os` and `architecture` runs here. Where an image says nothing, it is taken.
 pub(super) fn runs_here(os: &str, architecture: &str) -> bool {
     let (own_os, own_architecture) = this_machine();
+    let (os, architecture) = (os.to_ascii_lowercase(), architecture.to_ascii_lowercase());
+    let architecture = go_name(&architecture);
     (os.is_empty() || os == own_os) && (architecture.is_empty() || architecture == own_architecture)
+}
+
+/// Other spellings of architectures, those that containerd takes (`normalizeArch` of containerd/platforms, database.go).
+fn go_name(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" => "386",
+        "armhf" | "armel" => "arm",
+        other => other,
+    }
 }
 
 /// Nothing for this machine: there is only `found`.

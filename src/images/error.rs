@@ -69,7 +69,8 @@ pub enum ImageError {
     },
     /// Neither kind of archive.
     #[error(
-        "{path:?} is no OCI layout (oci-layout and index.json) and no docker archive (manifest.json)"
+        "{path:?} is no OCI layout (oci-layout and index.json), no docker archive (manifest.json) and no directory of \
+         skopeo (version and manifest.json)"
     )]
     Format {
         /// The archive.
@@ -83,6 +84,16 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: super::members::TarError,
+    },
+    /// A file of a directory is a symbolic link to something outside of it.
+    #[error(
+        "{name:?} is a symbolic link that leads out of {path:?}; copy the directory with its links followed (cp -RL)"
+    )]
+    LeadsOut {
+        /// Its name in the directory.
+        name: String,
+        /// The directory.
+        path: PathBuf,
     },
     /// Something that another part of the archive speaks of.
     #[error("{name:?} is not in the archive")]

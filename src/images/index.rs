@@ -9,6 +9,7 @@
 //!   "size":4567}]}                                     bytes of the layers on disk
 //! ```
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -138,18 +139,20 @@ impl Index {
 
     /// Adds an image. Its tags are its own from now on; an image without any stays.
     pub fn add(&mut self, new: Entry) {
+        let own: HashSet<_> = new.tags.iter().collect();
         for entry in &mut self.images {
-            entry.tags.retain(|tag| !new.tags.contains(tag));
+            entry.tags.retain(|tag| !own.contains(tag));
         }
         let Some(entry) = self.images.iter_mut().find(|entry| entry.id == new.id) else {
             self.images.push(new);
             return;
         };
         entry.tags.extend(new.tags);
+        let known: HashSet<_> = entry.digests.iter().cloned().collect();
         let digests = new.digests.into_iter();
-        let unknown = digests.filter(|digest| !entry.digests.contains(digest));
-        let unknown = unknown.collect::<Vec<_>>();
-        entry.digests.extend(unknown);
+        entry
+            .digests
+            .extend(digests.filter(|digest| !known.contains(digest)));
         // The same files, maybe under other names: these are known to be there.
         entry.layers = new.layers;
         entry.size = new.size;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! layers/NAME/fs/          its files
-//! layers/NAME/layer.json   {"version":1,"diff_id":"sha256:..","chain":null,"bytes":N,"inodes":N}
+//! layers/NAME/layer.json   {"version":1,"diff_id":"sha256:..","chain":null,"bytes":N,"inodes":N,
+//!                           "states_root":true}
 //! ```
 //!
 //! A layer is what its `diff_id` says, the digest of its uncompressed archive, whatever is below it; but for one that
@@ -43,11 +44,41 @@ pub(super) struct About {
     pub bytes: u64,
     /// Files and directories.
     pub inodes: u64,
+    /// Whether its archive states the mode and owner of the root. Layers of earlier stores do not say so.
+    #[serde(default)]
+    states_root: Option<bool>,
+}
+
+/// Whose the root of a container is, and its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootAttributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl Default for RootAttributes {
+    /// Those of a root that no layer describes.
+    fn default() -> Self {
+        Self {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        }
+    }
 }
 
 impl About {
     /// What is known of the layer in the directory `files`.
-    pub fn new(diff_id: Digest, chain: Option<Digest>, files: &Path) -> io::Result<Self> {
+    pub fn new(
+        diff_id: Digest,
+        chain: Option<Digest>,
+        states_root: bool,
+        files: &Path,
+    ) -> io::Result<Self> {
         let (mut bytes, mut inodes) = (0, 0);
         count(files, &mut bytes, &mut inodes)?;
         Ok(Self {
@@ -56,6 +87,7 @@ impl About {
             chain,
             bytes,
             inodes,
+            states_root: Some(states_root),
         })
     }
 }
@@ -132,6 +164,19 @@ impl Layers {
         let bytes = file::read_bounded(&self.0.join(name).join(ABOUT), 4096).ok()?;
         let about: About = serde_json::from_slice(&bytes).ok()?;
         (about.version == VERSION).then_some(about)
+    }
+
+    /// The root's attributes in the layer `name`; `None` where it does not state them.
+    pub fn stated_root(&self, name: &str) -> io::Result<Option<RootAttributes>> {
+        let metadata = fs::symlink_metadata(self.files(name))?;
+        let found = RootAttributes {
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        };
+        let states = self.about(name).and_then(|about| about.states_root);
+        let states = states.unwrap_or(found != RootAttributes::default());
+        Ok(states.then_some(found))
     }
 
     /// Makes the layer in `temporary` (which holds `fs/`) one of these, durable before it is visible.

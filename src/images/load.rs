@@ -1,7 +1,7 @@
 //! An archive's images come into the store: layers unpacked and verified, then configurations, then the index.
 //!
 //! ```text
-//! file -> Hashed (blob) -> gzip, zstd -> Limited -> Hashed (diff_id) -> Members -> Unpacker
+//! file -> Hashed (blob) -> decompressed -> Limited -> Hashed (diff_id) -> Members -> Unpacker
 //! ```
 //!
 //! Whatever fails or is killed before the index is written, no image is there; a complete layer may be, and is taken
@@ -21,9 +21,9 @@ use super::layers::{About, Layers, chain};
 use super::members::Members;
 use super::reference::Reference;
 use super::skip::Streamed;
-use super::unpack::{Leaning, Union, UnpackError, unpack};
+use super::unpack::{Leaning, Outcome, Union, UnpackError, unpack};
 use super::writer::Writer;
-use super::{ImageError, ImageStore, docker, oci};
+use super::{ImageError, ImageStore, docker, oci, skopeo};
 use crate::sys::file;
 
 /// How long a load waits for another one.
@@ -43,8 +43,8 @@ pub struct LoadedImage {
 }
 
 impl ImageStore {
-    /// Loads the images of an OCI layout (a directory, or a tar file of it) or a docker archive, which may be
-    /// compressed, and gives the one image in it the name `name` where there is one. Blocks for long.
+    /// Loads the images of an OCI layout (a directory, or a tar file of it), a docker archive or a directory of skopeo;
+    /// archives may be compressed. Gives the one image in it the name `name` where there is one. Blocks for long.
     ///
     /// # Errors
     /// [`ImageError`]; the store is as it was then.
@@ -52,10 +52,12 @@ impl ImageStore {
         let name = name.map(Reference::parse).transpose()?;
         self.make_root()?;
         let archive = Archive::open(path, &self.root)?;
-        let images = match oci::images(&archive)? {
-            Some(images) => Some(images),
-            None => docker::images(&archive)?,
-        };
+        let mut images = oci::images(&archive)?;
+        for other in [skopeo::images, docker::images] {
+            if images.is_none() {
+                images = other(&archive)?;
+            }
+        }
         let mut images = images.ok_or_else(|| ImageError::Format {
             path: path.to_owned(),
         })?;
@@ -207,10 +209,10 @@ impl<'a> Loading<'a> {
             .map_err(|error| ImageError::io("making", &files, error))?;
         let plain = decoder(source).map_err(|error| failed(reading(error)))?;
         let mut plain = Hashed::new(Limited::new(plain, LARGEST_STREAM));
-        let leaning =
+        let outcome =
             unpack(&mut Members::new(Streamed(&mut plain)), &files, &union).map_err(failed)?;
         let (diff_id, _) = plain.finish().map_err(|error| failed(reading(error)))?;
-        Ok((Unpacked { scratch, leaning }, diff_id))
+        Ok((Unpacked { scratch, outcome }, diff_id))
     }
 
     /// Makes an unpacked layer one of the store's.
@@ -220,13 +222,18 @@ impl<'a> Loading<'a> {
         diff_id: Digest,
         chain: &Digest,
     ) -> Result<(String, About), ImageError> {
-        let chain = match unpacked.leaning {
+        let chain = match unpacked.outcome.leaning {
             Leaning::Alone => None,
             Leaning::OnLower => Some(chain.clone()),
         };
         let directory = unpacked.scratch.path().join("layer");
-        let about = About::new(diff_id, chain, &directory.join("fs"))
-            .map_err(|error| ImageError::io("counting", &directory, error))?;
+        let about = About::new(
+            diff_id,
+            chain,
+            unpacked.outcome.states_root,
+            &directory.join("fs"),
+        )
+        .map_err(|error| ImageError::io("counting", &directory, error))?;
         let name = self.layers.add(&directory, &about)?;
         self.added.push(name.clone());
         Ok((name, about))
@@ -310,7 +317,7 @@ impl<'a> Loading<'a> {
 #[derive(Debug)]
 pub(super) struct Unpacked {
     scratch: super::writer::Scratch,
-    leaning: Leaning,
+    outcome: Outcome,
 }
 
 /// The root of an image that does not say whose it is.

@@ -10,12 +10,16 @@ use tar::{EntryType, Header};
 
 use super::pax::{Record, XATTR, records, time};
 use super::skip::Skip;
+use super::sparse::{self, Map, Sparse};
 
 /// Bytes of a header, and what content is filled up to.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// Bytes of a long name or of one member's pax records, at most: a value of an extended attribute has 64 KiB.
-const LARGEST_EXTENSION: u64 = 1 << 20;
+pub(super) const LARGEST_EXTENSION: u64 = 1 << 20;
+
+/// How the records of sparse files are called.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What is not a tar archive, or one of a kind that is not read.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +40,14 @@ pub enum TarError {
         field: &'static str,
     },
     /// A long name or pax records of more than 1 MiB.
-    #[error("a tar extension header has {0} bytes, more than 1 MiB")]
+    #[error("a tar extension header, or the map of a sparse file, has {0} bytes, more than 1 MiB")]
     Extension(u64),
     /// A kind of member that is not unpacked.
     #[error("{name:?} is {what}, which is not supported")]
     Unsupported {
         /// Its name.
         name: String,
-        /// `a sparse file`.
+        /// `a member of type 0x56`.
         what: String,
     },
 }
@@ -90,6 +94,8 @@ pub struct Member {
     pub device: (u32, u32),
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the content belongs in a file with holes.
+    pub sparse: Option<Sparse>,
 }
 
 impl Member {
@@ -106,9 +112,9 @@ fn shown(name: &[u8]) -> String {
 /// The members of an archive. Reading from it gives the content of the last one.
 #[derive(Debug)]
 pub struct Members<R> {
-    source: R,
+    pub(super) source: R,
     /// Bytes of the content that are not read yet, and what follows them up to the next header.
-    left: u64,
+    pub(super) left: u64,
     padding: u64,
 }
 
@@ -157,8 +163,8 @@ impl<R: Skip> Members<R> {
                     extensions.link = Some(without_end(self.extension(size)?));
                 }
                 kind => {
-                    let member = member(&header, kind, size, extensions)?;
-                    self.content_follows(member.size)?;
+                    let (mut member, map) = member(&header, kind, size, extensions)?;
+                    self.sparse_follows(&header, kind, &mut member, map)?;
                     return Ok(Some(member));
                 }
             }
@@ -176,7 +182,7 @@ impl<R: Skip> Members<R> {
         }
     }
 
-    fn content_follows(&mut self, size: u64) -> Result<(), TarError> {
+    pub(super) fn content_follows(&mut self, size: u64) -> Result<(), TarError> {
         // So that no sum overflows; no file system has larger files either.
         if size > i64::MAX.unsigned_abs() - BLOCK {
             return Err(TarError::Field { field: "size" });
@@ -255,7 +261,7 @@ fn without_end(mut name: Vec<u8>) -> Vec<u8> {
 }
 
 /// A field's value; one of blanks is 0, as most readers have it.
-fn number<T: Default>(
+pub(super) fn number<T: Default>(
     field: &'static str,
     parsed: io::Result<T>,
     bytes: &[u8],
@@ -271,7 +277,7 @@ fn member(
     kind: EntryType,
     size: u64,
     extensions: Extensions,
-) -> Result<Member, TarError> {
+) -> Result<(Member, Map), TarError> {
     let old = header.as_old();
     let id = |field, parsed, bytes: &[u8]| {
         let id: u64 = number(field, parsed, bytes)?;
@@ -296,8 +302,9 @@ fn member(
         ),
         device: (0, 0),
         xattrs: Vec::new(),
+        sparse: None,
     };
-    apply_records(&mut member, extensions.records)?;
+    let map = apply_records(&mut member, extensions.records)?;
     member.name = extensions.name.unwrap_or(member.name);
     member.link = extensions.link.unwrap_or(member.link);
     for (field, id) in [("uid", member.uid), ("gid", member.gid)] {
@@ -324,7 +331,7 @@ fn member(
         // Some writers give directories and links a size, but no content; Go's reader goes by the type too.
         member.size = 0;
     }
-    Ok(member)
+    Ok((member, map))
 }
 
 fn kind_of(kind: EntryType, member: &Member) -> Result<Kind, TarError> {
@@ -335,14 +342,13 @@ fn kind_of(kind: EntryType, member: &Member) -> Result<Kind, TarError> {
     Ok(match kind {
         // Archives older than the type for directories mark them so.
         EntryType::Regular if member.name.ends_with(b"/") => Kind::Directory,
-        EntryType::Regular | EntryType::Continuous => Kind::Regular,
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::Regular,
         EntryType::Link => Kind::HardLink,
         EntryType::Symlink => Kind::Symlink,
         EntryType::Char => Kind::Character,
         EntryType::Block => Kind::Block,
         EntryType::Directory => Kind::Directory,
         EntryType::Fifo => Kind::Fifo,
-        EntryType::GNUSparse => return Err(unsupported("a sparse file".into())),
         other => {
             return Err(unsupported(format!(
                 "a member of type {:#04x}",
@@ -352,12 +358,14 @@ fn kind_of(kind: EntryType, member: &Member) -> Result<Kind, TarError> {
     })
 }
 
-fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<(), TarError> {
+/// Applies pax records to a member; answers where those of a sparse file say that its parts are.
+fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<Map, TarError> {
     fn parsed<T: std::str::FromStr>(field: &'static str, value: &[u8]) -> Result<T, TarError> {
         let text = std::str::from_utf8(value).ok();
         text.and_then(|text| text.parse().ok())
             .ok_or(TarError::Field { field })
     }
+    let mut sparse = sparse::Records::default();
     for (key, value) in records {
         // An empty value takes back what a global header says (pax(1)), and those are not read.
         match key.as_slice() {
@@ -368,12 +376,7 @@ fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<(), TarErr
             b"uid" => member.uid = parsed("uid", &value)?,
             b"gid" => member.gid = parsed("gid", &value)?,
             b"mtime" => member.modified = time(&value).ok_or(TarError::Field { field: "mtime" })?,
-            key if key.starts_with(b"GNU.sparse.") => {
-                return Err(TarError::Unsupported {
-                    name: member.shown(),
-                    what: "a sparse file".into(),
-                });
-            }
+            key if key.starts_with(SPARSE) => sparse.add(&key[SPARSE.len()..], value)?,
             key => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     member.xattrs.push((name.to_vec(), value));
@@ -381,5 +384,8 @@ fn apply_records(member: &mut Member, records: Vec<Record>) -> Result<(), TarErr
             }
         }
     }
-    Ok(())
+    if let Some(name) = sparse.name.take() {
+        member.name = name;
+    }
+    sparse.map()
 }

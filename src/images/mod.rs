@@ -19,6 +19,7 @@
 
 mod archive;
 mod compression;
+mod config;
 mod described;
 pub mod digest;
 mod docker;
@@ -33,6 +34,8 @@ mod pax;
 pub mod reference;
 mod remove;
 mod skip;
+mod skopeo;
+mod sparse;
 mod unpack;
 mod writer;
 
@@ -49,6 +52,7 @@ use crate::sys::{file, mount};
 use crate::types::Mount;
 
 pub use self::error::ImageError;
+pub use self::layers::RootAttributes;
 pub use self::load::LoadedImage;
 pub use self::members::TarError;
 pub use self::remove::Freed;
@@ -161,9 +165,7 @@ impl ImageStore {
                 reason: "its digest is another one than its name".into(),
             });
         }
-        let mut config = described::parse_config(&path.to_string_lossy(), &bytes)?;
-        // Nobody asks for it, and it is the larger part.
-        config.set_history(None);
+        let config = described::parse_config(&path.to_string_lossy(), &bytes)?;
         Ok(Image {
             id: entry.id.to_string(),
             tags: entry.tags,
@@ -197,6 +199,24 @@ impl ImageStore {
             sum.inodes += about.inodes;
         }
         Ok(sum)
+    }
+
+    /// The mode and owner of the root of a container of `layers` (the lowest first): what the topmost layer with a
+    /// member `./` states. `upper` must have them: overlayfs takes the root's from there.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn root_attributes(&self, layers: &[String]) -> Result<RootAttributes, ImageError> {
+        let store = Layers::of(&self.root);
+        for name in layers.iter().rev() {
+            let stated = store.stated_root(name);
+            let stated =
+                stated.map_err(|error| ImageError::io("looking at", &store.files(name), error))?;
+            if let Some(stated) = stated {
+                return Ok(stated);
+            }
+        }
+        Ok(RootAttributes::default())
     }
 
     /// The root filesystem of a container: `upper` over `layers` (the lowest first). `upper` and `work` are empty

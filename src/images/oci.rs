@@ -1,6 +1,6 @@
 //! An OCI image layout (image-spec, image-layout.md): from `index.json` to the manifests for this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -71,11 +71,16 @@ impl Descriptor {
         })
     }
 
-    /// Reads what it describes, a JSON document.
-    fn read(&self, archive: &Archive, subject: &str) -> Result<(String, Vec<u8>), ImageError> {
+    /// Reads what it describes, a JSON document whose name in the archive `named` tells.
+    fn read(
+        &self,
+        source: Source<'_>,
+        subject: &str,
+        named: fn(&Digest) -> String,
+    ) -> Result<(String, Vec<u8>), ImageError> {
         let digest = self.digest(subject)?;
-        let file = blob(&digest);
-        let bytes = archive.verified_document(&file, &digest)?;
+        let file = named(&digest);
+        let bytes = source.archive.verified_document(&file, &digest)?;
         let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if found != self.size {
             return Err(ImageError::SizeMismatch {
@@ -86,6 +91,16 @@ impl Descriptor {
         }
         Ok((file, bytes))
     }
+}
+
+/// An archive, and how the files in it are named.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub archive: &'a Archive,
+    /// The name of a configuration or layer.
+    pub blob: fn(&Digest) -> String,
+    /// The name of a manifest or index.
+    pub manifest: fn(&Digest) -> String,
 }
 
 fn blob(digest: &Digest) -> String {
@@ -108,32 +123,43 @@ pub(super) fn images(archive: &Archive) -> Result<Option<Vec<Described>>, ImageE
         ));
     }
     let index: Document = parse(INDEX, &index)?;
+    let source = Source {
+        archive,
+        blob,
+        manifest: blob,
+    };
     let mut images: Vec<Described> = Vec::new();
+    let mut places: HashMap<Digest, usize> = HashMap::new();
     let mut others: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for descriptor in index.manifests.unwrap_or_default() {
         let (names, shown) = names(&descriptor)?;
         let mut found = Vec::new();
-        let Some(mut image) = choose(archive, INDEX, &descriptor, DEEPEST, &mut found)? else {
+        let Some(mut image) = choose(source, INDEX, &descriptor, DEEPEST, &mut found)? else {
             others.entry(shown).or_default().extend(found);
             continue;
         };
         image.names = names;
         // The same image under more than one name is listed more than once.
-        match images.iter_mut().find(|known| known.id == image.id) {
+        let place = places.get(&image.id);
+        match place.and_then(|&place| images.get_mut(place)) {
             Some(known) => {
                 known.names.extend(image.names);
                 known.digests.extend(image.digests);
             }
-            None => images.push(image),
+            None => {
+                places.insert(image.id.clone(), images.len());
+                images.push(image);
+            }
         }
     }
     // Descriptors with one name are one image for many machines.
+    let named = images.iter().flat_map(|image| &image.names);
+    let named: HashSet<_> = named.map(ToString::to_string).collect();
     others.retain(|shown, found| {
-        let named = |image: &Described| image.names.iter().any(|name| name.to_string() == *shown);
         let any = if shown.is_empty() {
             !images.is_empty()
         } else {
-            images.iter().any(named)
+            named.contains(shown)
         };
         !any && !found.is_empty()
     });
@@ -167,7 +193,7 @@ fn names(descriptor: &Descriptor) -> Result<(Vec<Reference>, String), ImageError
 
 /// The image for this machine behind `descriptor`, which is in `subject`. What was passed over is added to `found`.
 fn choose(
-    archive: &Archive,
+    source: Source<'_>,
     subject: &str,
     descriptor: &Descriptor,
     depth: u32,
@@ -182,8 +208,20 @@ fn choose(
         found.push(format!("{os}/{architecture}"));
         return Ok(None);
     }
-    let (file, bytes) = descriptor.read(archive, subject)?;
-    let document: Document = parse(&file, &bytes)?;
+    let (file, bytes) = descriptor.read(source, subject, source.manifest)?;
+    let digest = descriptor.digest(subject)?;
+    choose_in(source, &file, (&bytes, digest), depth, found)
+}
+
+/// The image of a manifest, or that for this machine of an index: `file` in the archive, which has these bytes.
+fn choose_in(
+    source: Source<'_>,
+    file: &str,
+    (bytes, digest): (&[u8], Digest),
+    depth: u32,
+    found: &mut Vec<String>,
+) -> Result<Option<Described>, ImageError> {
+    let document: Document = parse(file, bytes)?;
     if let Some(manifests) = document.manifests {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(ImageError::content(
@@ -192,8 +230,8 @@ fn choose(
             ));
         };
         for manifest in &manifests {
-            if let Some(mut image) = choose(archive, &file, manifest, depth, found)? {
-                image.digests.push(descriptor.digest(subject)?);
+            if let Some(mut image) = choose(source, file, manifest, depth, found)? {
+                image.digests.push(digest);
                 return Ok(Some(image));
             }
         }
@@ -205,12 +243,22 @@ fn choose(
             "it is neither an index nor a manifest",
         ));
     };
-    let manifest = descriptor.digest(subject)?;
-    image(archive, &file, manifest, &config, &layers, found)
+    image(source, file, digest, &config, &layers, found)
+}
+
+/// The image for this machine behind `file`, a manifest or an index that nothing in the archive describes.
+pub(super) fn image_of(source: Source<'_>, file: &str) -> Result<Described, ImageError> {
+    let bytes = source.archive.document(file)?;
+    let bytes = bytes.ok_or_else(|| ImageError::Missing {
+        name: file.to_owned(),
+    })?;
+    let (digest, mut found) = (Digest::of(&bytes), Vec::new());
+    choose_in(source, file, (&bytes, digest), DEEPEST, &mut found)?
+        .ok_or_else(|| wrong_platform("the image", found))
 }
 
 fn image(
-    archive: &Archive,
+    source: Source<'_>,
     subject: &str,
     manifest: Digest,
     config: &Descriptor,
@@ -223,7 +271,7 @@ fn image(
         found.push(format!("an artifact of type {kind}"));
         return Ok(None);
     }
-    let (config_file, bytes) = config.read(archive, subject)?;
+    let (config_file, bytes) = config.read(source, subject, source.blob)?;
     let parsed = parse_config(&config_file, &bytes)?;
     let (os, architecture) = (parsed.os().to_string(), parsed.architecture().to_string());
     if !runs_here(&os, &architecture) {
@@ -237,7 +285,7 @@ fn image(
             let digest = layer.digest(subject)?;
             Ok(LayerSource {
                 diff_id,
-                file: blob(&digest),
+                file: (source.blob)(&digest),
                 blob: Some((digest, layer.size)),
             })
         })

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use outlive::images::digest::Digest;
 use serde_json::{Value, json};
@@ -86,9 +87,13 @@ pub enum Pack {
     Plain,
     Gzip,
     Zstd,
+    Xz,
+    Bzip2,
 }
 
 impl Pack {
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2];
+
     pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => bytes.to_vec(),
@@ -102,8 +107,24 @@ impl Pack {
                 bytes,
                 ruzstd::encoding::CompressionLevel::Fastest,
             ),
+            Self::Xz => filter("xz", bytes),
+            Self::Bzip2 => filter("bzip2", bytes),
         }
     }
+}
+
+/// What a program makes of `bytes`.
+fn filter(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
 }
 
 /// The configuration of an image of `layers`.

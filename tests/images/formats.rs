@@ -40,7 +40,7 @@ fn check(place: &Place) {
 
 #[test]
 fn an_oci_layout_loads_with_each_compression_of_its_layers() {
-    for pack in [Pack::Plain, Pack::Gzip, Pack::Zstd] {
+    for pack in Pack::ALL {
         let place = Place::new();
         layout(&place.path("layout"), NAME, &layers(), pack);
         let loaded = place.store().load(&place.path("layout"), None).unwrap();
@@ -59,7 +59,7 @@ fn an_oci_layout_loads_with_each_compression_of_its_layers() {
 
 #[test]
 fn an_oci_archive_loads_plain_and_compressed() {
-    for pack in [Pack::Plain, Pack::Gzip, Pack::Zstd] {
+    for pack in Pack::ALL {
         let place = Place::new();
         layout(&place.path("layout"), NAME, &layers(), Pack::Gzip);
         let archive = pack.pack(&tar_of(&place.path("layout")));
@@ -71,7 +71,7 @@ fn an_oci_archive_loads_plain_and_compressed() {
 
 #[test]
 fn a_docker_archive_loads_plain_and_compressed() {
-    for pack in [Pack::Plain, Pack::Gzip, Pack::Zstd] {
+    for pack in Pack::ALL {
         let place = Place::new();
         let archive = pack.pack(&docker_archive(&["app:1"], &layers()));
         let archive = place.write("archive", &archive);
@@ -232,9 +232,6 @@ fn what_is_no_image_archive_is_refused_by_name() {
     let text = place.write("text", &b"no archive at all ".repeat(100));
     let refused = shown(&store.load(&text, None).unwrap_err());
     assert!(refused.contains("no tar archive"), "{refused}");
-    let xz = place.write("xz", b"\xfd7zXZ\0 and so on");
-    let refused = shown(&store.load(&xz, None).unwrap_err());
-    assert!(refused.contains("xz"), "{refused}");
     let missing = store.load(&place.path("none"), None).unwrap_err();
     assert!(matches!(missing, ImageError::Io { .. }), "{missing:?}");
     let wrong_name = store.load(&text, Some("No Name")).unwrap_err();

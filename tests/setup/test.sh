@@ -26,8 +26,8 @@ log=target/test.log
 run() {
     case $1 in
     # The packages of every part, the containerds, and a Python with gRPC.
-    setup) tests/setup/packages.sh containerd runc crun busybox-static containernetworking-plugins \
-        e2fsprogs iproute2 iptables libfaketime util-linux valgrind xfsprogs &&
+    setup) tests/setup/packages.sh bzip2 containerd runc crun busybox-static containernetworking-plugins \
+        e2fsprogs iproute2 iptables libfaketime util-linux valgrind xfsprogs xz-utils &&
         tests/setup/containerd.sh &&
         tests/setup/python-grpcio.sh ;;
     config) tests/setup/check-config.sh ;;

@@ -12,6 +12,7 @@ mod clients;
 mod events;
 mod features;
 mod foreign;
+mod images;
 mod life;
 mod limits;
 mod load;

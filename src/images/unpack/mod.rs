@@ -15,13 +15,14 @@
 //! [`Unpacker::finish`] says so.
 
 mod at;
+mod content;
 mod error;
 mod resolve;
 mod union;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -30,7 +31,7 @@ use nix::sys::stat::{SFlag, makedev};
 
 use self::at::{Attributes, Directory, Found};
 use self::resolve::{Opened, Parts};
-use super::members::{Kind, Member, Members, TarError};
+use super::members::{Kind, Member, Members};
 use super::skip::Skip;
 
 pub(super) use self::at::OVERLAY_PREFIX;
@@ -53,12 +54,22 @@ pub enum Leaning {
     OnLower,
 }
 
+/// What became of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether its directory is the same above other layers.
+    pub leaning: Leaning,
+    /// Whether it states the mode and owner of the root: it has a member `./`.
+    pub states_root: bool,
+}
+
 /// A layer on its way.
 #[derive(Debug)]
 pub struct Unpacker<'a> {
     root: Rc<Directory>,
     below: &'a Union,
     leaning: Leaning,
+    states_root: bool,
     /// The directory of the last member, which is mostly that of the next.
     last: Option<(Vec<u8>, Rc<Opened>)>,
     /// When directories were modified: set last, as each name made in them changes it.
@@ -73,7 +84,7 @@ pub fn unpack<R: Skip>(
     archive: &mut Members<R>,
     root: &Path,
     below: &Union,
-) -> Result<Leaning, UnpackError> {
+) -> Result<Outcome, UnpackError> {
     let root = Directory::new(root).map_err(|source| UnpackError::Write {
         operation: "opening",
         name: root.to_string_lossy().into_owned(),
@@ -83,6 +94,7 @@ pub fn unpack<R: Skip>(
         root: Rc::new(root),
         below,
         leaning: Leaning::Alone,
+        states_root: false,
         last: None,
         modified: BTreeMap::new(),
     };
@@ -151,6 +163,7 @@ impl Unpacker<'_> {
             .set_attributes(OsStr::new("."), &attributes_of(member));
         set.map_err(writing("setting the attributes of", member))?;
         self.modified.insert(PathBuf::new(), member.modified);
+        self.states_root = true;
         Ok(())
     }
 
@@ -189,11 +202,24 @@ impl Unpacker<'_> {
         }
         // Paths may lead elsewhere now.
         self.last = None;
-        let path = place.path();
-        self.modified.retain(|known, _| !known.starts_with(&path));
+        if found == Some(Found::Directory) {
+            self.forget_times(&place.path());
+        }
         let removed = place.at().remove(place.name);
         removed.map_err(writing("replacing", member))?;
         Ok(found)
+    }
+
+    /// Forgets the times of the directory `path` and of those in it, which follow it in the order of paths.
+    fn forget_times(&mut self, path: &Path) {
+        let gone = self.modified.range(path.to_owned()..);
+        let gone = gone
+            .map(|(known, _)| known)
+            .take_while(|known| known.starts_with(path));
+        let gone = gone.cloned().collect::<Vec<_>>();
+        for known in gone {
+            self.modified.remove(&known);
+        }
     }
 
     fn make(
@@ -206,7 +232,10 @@ impl Unpacker<'_> {
         let (at, name) = (place.at(), place.name);
         let device = || makedev(member.device.0.into(), member.device.1.into());
         let made = match member.kind {
-            Kind::Regular => return write_file(member, place, content),
+            Kind::Regular => {
+                let file = at.create(name).map_err(writing("making", member))?;
+                return content::write(member, file, content);
+            }
             Kind::HardLink => return self.put_hard_link(member, place),
             Kind::Directory => match before {
                 Some(Found::Directory) => Ok(()),
@@ -257,8 +286,7 @@ impl Unpacker<'_> {
         match at::file_type(&below.stat) {
             SFlag::S_IFDIR => return Ok(false),
             SFlag::S_IFREG => {
-                let mut from = below.directory.read(&below.name)?;
-                io::copy(&mut from, &mut at.create(name)?)?;
+                content::copy(below.directory.read(&below.name)?, at.create(name)?)?;
             }
             SFlag::S_IFLNK => at.symlink(name, &below.directory.read_link(&below.name)?)?,
             kind => at.make_node(name, kind, below.stat.st_rdev)?,
@@ -269,7 +297,7 @@ impl Unpacker<'_> {
     }
 
     /// Sets what only now stays as it is.
-    fn finish(self) -> Result<Leaning, UnpackError> {
+    fn finish(self) -> Result<Outcome, UnpackError> {
         for (path, modified) in &self.modified {
             let set = self
                 .root
@@ -281,31 +309,10 @@ impl Unpacker<'_> {
                 source,
             })?;
         }
-        Ok(self.leaning)
-    }
-}
-
-fn write_file(
-    member: &Member,
-    place: &Place<'_>,
-    content: &mut impl Read,
-) -> Result<(), UnpackError> {
-    let file = place.at().create(place.name);
-    let mut file = file.map_err(writing("making", member))?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                let written = file.write_all(&buffer[..count]);
-                written.map_err(writing("writing", member))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(TarError::Truncated("a file").into());
-            }
-            Err(error) => return Err(TarError::Read(error).into()),
-        }
+        Ok(Outcome {
+            leaning: self.leaning,
+            states_root: self.states_root,
+        })
     }
 }
 

@@ -182,10 +182,12 @@ impl Sample {
 impl Service {
     async fn sample(&self, containers: Vec<Arc<Container>>) -> Result<Vec<Sample>, Error> {
         let layers = Arc::clone(&self.layers);
-        let all = self.supervisor.store.containers();
-        let known = all.iter().map(|one| one.id().clone()).collect();
+        let store = &self.supervisor.store;
+        if layers.has_many_more_than(store.container_count()) {
+            let all = store.containers();
+            layers.forget_all_but(&all.iter().map(|one| one.id().clone()).collect());
+        }
         let work = move || {
-            layers.forget_all_but(&known);
             let samples = containers.iter().map(|container| Sample {
                 at: Timestamp::now(),
                 usage: container.status().process().and_then(usage),

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ use crate::sys::opaque::is_opaque;
 
 /// As many links as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 16 << 10;
 
 /// A directory: the ones that it is made of, the top one first.
 pub(super) type Merged = Vec<OwnedFd>;
@@ -154,13 +157,46 @@ impl<'a> Layers<'a> {
         Ok(way.pop().map_or(Entry::Absent, Entry::Directory))
     }
 
-    /// The bytes of a regular file; `None` where there is none of that name.
-    pub(super) fn file(self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SpecError> {
-        self.read(Path::new(path), limit)
-            .map_err(SpecError::io("read from the image", Path::new(path)))
+    /// Gives each line of a regular file to `each`, and holds no more than one of them; none where there is no such
+    /// file. What is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// The file has more than `limit` bytes; what the kernel answered.
+    pub(super) fn lines(
+        self,
+        path: &str,
+        limit: u64,
+        mut each: impl FnMut(&str),
+    ) -> Result<(), SpecError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::FileTooLarge => SpecError::invalid(
+                format!("image /{path}"),
+                format!("it has more than {limit} bytes"),
+            ),
+            _ => SpecError::io("read from the image", Path::new(path))(error),
+        };
+        let Some(file) = self.open(Path::new(path)).map_err(failed)? else {
+            return Ok(());
+        };
+        let mut file = BufReader::with_capacity(BUFFER, file.take(limit.saturating_add(1)));
+        let (mut line, mut read) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            let length = file.read_until(b'\n', &mut line).map_err(failed)?;
+            if length == 0 {
+                return Ok(());
+            }
+            read += u64::try_from(length).unwrap_or(u64::MAX);
+            if read > limit {
+                return Err(failed(io::ErrorKind::FileTooLarge.into()));
+            }
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            each(&String::from_utf8_lossy(text));
+        }
     }
 
-    fn read(self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    fn open(self, path: &Path) -> io::Result<Option<File>> {
         let Entry::Other(parent, name) = self.find(path)? else {
             return Ok(None);
         };
@@ -168,14 +204,8 @@ impl<'a> Layers<'a> {
         if kind(&stat) != SFlag::S_IFREG {
             return Ok(None);
         }
-        let file = File::from(openat(&parent, name.as_os_str(), FILE, Mode::empty())?);
-        let mut bytes = Vec::new();
-        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-        if u64::try_from(read).is_ok_and(|read| read <= limit) {
-            Ok(Some(bytes))
-        } else {
-            Err(io::ErrorKind::FileTooLarge.into())
-        }
+        let file = openat(&parent, name.as_os_str(), FILE, Mode::empty())?;
+        Ok(Some(File::from(file)))
     }
 
     /// What is at `path`, links followed.
@@ -214,8 +244,10 @@ mod tests {
         }
 
         fn read(&self, path: &str) -> Option<String> {
-            let bytes = Layers::new(&self.1).file(path, 64).unwrap();
-            bytes.map(|bytes| String::from_utf8(bytes).unwrap())
+            let mut text = None;
+            let each = |line: &str| text.get_or_insert_with(String::new).push_str(line);
+            Layers::new(&self.1).lines(path, 64, each).unwrap();
+            text
         }
 
         fn whiteout(&self, path: &str) {
@@ -269,7 +301,7 @@ mod tests {
         assert_eq!(image.read("etc/passwd").unwrap(), "linked");
         assert_eq!(image.read("lib/passwd").unwrap(), "linked");
         assert_eq!(image.read("etc/group"), None);
-        assert!(Layers::new(&image.1).file("loop", 9).is_err());
+        assert!(Layers::new(&image.1).lines("loop", 9, |_| ()).is_err());
     }
 
     #[test]
@@ -278,7 +310,10 @@ mod tests {
         image.0.write("0/long", "x".repeat(65));
         nix::unistd::mkfifo(&image.0.path().join("0/fifo"), Mode::S_IRWXU).unwrap();
         assert_eq!(image.read("fifo"), None);
-        assert!(Layers::new(&image.1).file("long", 64).is_err());
+        let refused = Layers::new(&image.1).lines("long", 64, |_| ()).unwrap_err();
+        assert_eq!(refused.field(), Some("image /long"));
+        image.0.write("0/most", "x".repeat(64));
+        assert_eq!(image.read("most").unwrap().len(), 64);
     }
 
     #[test]

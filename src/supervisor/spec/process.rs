@@ -1,5 +1,6 @@
 //! What runs in a container: command, environment and working directory, the request's before the image's.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::image::{Config, ImageConfiguration};
@@ -10,7 +11,7 @@ use super::{Inputs, SpecError};
 use crate::api::cri;
 
 /// What is searched for programs where neither the image nor the request says.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What of an image's configuration concerns its containers.
 fn image_config(image: &ImageConfiguration) -> Option<&Config> {
@@ -62,27 +63,46 @@ pub(super) fn arguments(
     }
 }
 
-/// Puts `NAME=value` where another value of that name is, at the end where there is none.
-fn set(environment: &mut Vec<String>, entry: String) {
-    let name = |entry: &str| entry.split('=').next().unwrap_or("").to_owned();
-    let this = name(&entry);
-    match environment.iter_mut().find(|other| name(other) == this) {
-        Some(other) => *other = entry,
-        None => environment.push(entry),
+/// Variables in the order in which their names came, found by name: an image or a request may have a great many.
+#[derive(Default)]
+struct Environment {
+    entries: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Environment {
+    /// Puts `NAME=value` where another value of that name is, at the end where there is none.
+    fn set(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        let known = self.places.get(name);
+        match known.and_then(|&place| self.entries.get_mut(place)) {
+            Some(other) => *other = entry,
+            None => {
+                self.places.insert(name.to_owned(), self.entries.len());
+                self.entries.push(entry);
+            }
+        }
     }
 }
 
-/// A default PATH, the host name, the image's, the request's: the later wins.
+/// A default PATH, the host name, the image's, the request's: the later wins. What an image has without a name or
+/// without `=` is left out, as docker and containerd do it: no process could be given it.
 pub(super) fn environment(inputs: &Inputs<'_>) -> Result<Vec<String>, SpecError> {
     let hostname = match inputs.pod.hostname.as_str() {
         "" => &inputs.host.hostname,
         hostname => hostname,
     };
-    let mut environment = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    let mut environment = Environment::default();
+    environment.set("PATH", PATH);
+    environment.set("HOSTNAME", hostname);
     let of_image = image_config(inputs.image).and_then(|config| config.env().as_ref());
     for entry in of_image.into_iter().flatten() {
         text("image config.Env", entry)?;
-        set(&mut environment, entry.clone());
+        if let Some((name, value)) = entry.split_once('=')
+            && !name.is_empty()
+        {
+            environment.set(name, value);
+        }
     }
     for (index, cri::KeyValue { key, value }) in inputs.config.envs.iter().enumerate() {
         let field = format!("envs[{index}]");
@@ -94,9 +114,9 @@ pub(super) fn environment(inputs: &Inputs<'_>) -> Result<Vec<String>, SpecError>
                 format!("{key:?} is no name of a variable"),
             ));
         }
-        set(&mut environment, format!("{key}={value}"));
+        environment.set(key, value);
     }
-    Ok(environment)
+    Ok(environment.entries)
 }
 
 /// The request's, the image's, or the root. An image's may lack its first slash, as Docker allows.

@@ -201,6 +201,14 @@ fn the_requests_environment_wins_over_the_images_and_that_over_the_default() {
         })
         .into();
     assert_eq!(env(&case), r#"["PATH=/image","HOSTNAME=h","A=","B=3"]"#);
+    // What no process could be given is left out.
+    case.image = image(r#"{"Cmd":["x"],"Env":["","B","=C","PATH","D=="]}"#);
+    case.config.envs.clear();
+    let json = env(&case);
+    assert!(
+        json.ends_with(r#":/bin","HOSTNAME=pod-1","D=="]"#),
+        "{json}"
+    );
     case.image = image(r#"{"Cmd":["x"]}"#);
     case.config.envs.clear();
     case.pod.hostname.clear();

@@ -1,16 +1,17 @@
 //! Who the container's first process is: what the request says, else what the image says, looked up in the image's
 //! own /etc/passwd and /etc/group.
 
+mod files;
+
 use oci_spec::runtime::User;
 
+use self::files::{Groups, find_account, find_groups};
 use super::checks::{enumeration, id};
 use super::layers::Layers;
 use super::{SpecError, checks};
 use crate::api::cri::{self, SupplementalGroupsPolicy};
 
 const FIELD: &str = "linux.security_context";
-/// Longer ones are read by nobody.
-const MAX_LEN: u64 = 4 << 20;
 
 /// A user or group, as a request or an image names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,53 +27,6 @@ struct Wanted {
     user_field: String,
     group: Option<Named>,
     group_field: String,
-}
-
-/// One line of passwd(5).
-#[derive(Debug, PartialEq, Eq)]
-struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
-}
-
-/// One line of group(5).
-#[derive(Debug, PartialEq, Eq)]
-struct Group {
-    name: String,
-    gid: u32,
-    members: Vec<String>,
-}
-
-fn account(line: &str) -> Option<Account> {
-    let mut parts = line.split(':');
-    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
-    let uid = parts.nth(1)?.parse().ok()?;
-    let gid = parts.next()?.parse().ok()?;
-    Some(Account { name, uid, gid })
-}
-
-fn group(line: &str) -> Option<Group> {
-    let mut parts = line.split(':');
-    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
-    let gid = parts.nth(1)?.parse().ok()?;
-    let members = parts.next().unwrap_or("").trim_end().split(',');
-    Some(Group {
-        name,
-        gid,
-        members: members.map(str::to_owned).collect(),
-    })
-}
-
-/// A file's lines that can be understood; none where it is missing. Others are passed over, as the C library does.
-fn lines<T>(
-    layers: Layers<'_>,
-    path: &str,
-    parse: fn(&str) -> Option<T>,
-) -> Result<Vec<T>, SpecError> {
-    let bytes = layers.file(path, MAX_LEN)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().filter_map(parse).collect())
 }
 
 fn wanted(context: &cri::LinuxContainerSecurityContext, image: &str) -> Result<Wanted, SpecError> {
@@ -160,46 +114,46 @@ pub(super) fn user(
         context.supplemental_groups_policy,
     )?;
     let wanted = wanted(context, image)?;
-    let accounts = lines(layers, "etc/passwd", account)?;
-    let groups = lines(layers, "etc/group", group)?;
-    let found = accounts.iter().find(|account| match &wanted.user {
-        Named::Id(uid) => account.uid == *uid,
-        Named::Name(name) => account.name == *name,
-    });
-    let uid = match (&wanted.user, found) {
+    let found = find_account(layers, &wanted.user)?;
+    let uid = match (&wanted.user, &found) {
         (Named::Id(uid), _) => *uid,
-        (Named::Name(_), Some(account)) => account.uid,
+        (Named::Name(_), Some((_, uid, _))) => *uid,
         (Named::Name(name), None) => {
             let reason = format!("the image's /etc/passwd has no {name:?}");
             return Err(SpecError::invalid(wanted.user_field, reason));
         }
     };
-    let gid = match wanted.group {
-        Some(Named::Id(gid)) => gid,
-        Some(Named::Name(name)) => match groups.iter().find(|group| group.name == name) {
-            Some(group) => group.gid,
-            None => {
-                let reason = format!("the image's /etc/group has no {name:?}");
-                return Err(SpecError::invalid(wanted.group_field, reason));
-            }
-        },
-        None => found.map_or(0, |account| account.gid),
+    let group_name = match &wanted.group {
+        Some(Named::Name(name)) => Some(name.as_str()),
+        Some(Named::Id(_)) | None => None,
     };
-    let mut further = vec![gid];
-    if let (SupplementalGroupsPolicy::Merge, Some(account)) = (policy, found) {
-        let member = |group: &&Group| group.members.contains(&account.name);
-        further.extend(groups.iter().filter(member).map(|group| group.gid));
+    let account_name = match (policy, &found) {
+        (SupplementalGroupsPolicy::Merge, Some((name, ..))) => Some(name.as_str()),
+        _ => None,
+    };
+    let in_image = find_groups(layers, group_name, account_name)?;
+    let gid = match &wanted.group {
+        Some(Named::Id(gid)) => *gid,
+        Some(Named::Name(name)) => in_image.wanted.ok_or_else(|| {
+            let reason = format!("the image's /etc/group has no {name:?}");
+            SpecError::invalid(wanted.group_field, reason)
+        })?,
+        None => found.as_ref().map_or(0, |(_, _, gid)| *gid),
+    };
+    let mut further = Groups::default();
+    further.add(gid);
+    for gid in in_image.groups.order {
+        further.add(gid);
     }
     for (index, group) in context.supplemental_groups.iter().enumerate() {
         let field = format!("{FIELD}.supplemental_groups[{index}]");
-        further.push(id(&field, *group)?);
+        further.add(id(&field, *group)?);
     }
-    let mut seen = std::collections::HashSet::new();
-    further.retain(|gid| seen.insert(*gid));
+    further.check(format!("{FIELD}.supplemental_groups"))?;
     let mut user = User::default();
     user.set_uid(uid)
         .set_gid(gid)
-        .set_additional_gids(Some(further));
+        .set_additional_gids(Some(further.order));
     Ok(user)
 }
 
@@ -313,6 +267,43 @@ mod tests {
             ..Context::default()
         };
         assert_eq!(field(&twice), "run_as_group");
+    }
+
+    #[test]
+    fn more_groups_than_the_kernel_has_room_for_are_refused() {
+        use std::fmt::Write as _;
+        let context = |groups: std::ops::Range<i64>| Context {
+            supplemental_groups: groups.collect(),
+            ..Context::default()
+        };
+        // The first group of root is 0.
+        assert_eq!(
+            resolve(&context(100_000..165_534), "").unwrap().2.len(),
+            65_536
+        );
+        let refused = resolve(&context(100_000..165_535), "").unwrap_err();
+        assert_eq!(
+            refused.field(),
+            Some("linux.security_context.supplemental_groups")
+        );
+        assert!(refused.to_string().contains("65536"), "{refused}");
+
+        let layer = Scratch::new();
+        layer.write("etc/passwd", "app:x:100:0:::");
+        let mut groups = String::new();
+        for gid in 1..=70_000 {
+            writeln!(groups, "g{gid}:x:{gid}:app").unwrap();
+        }
+        layer.write("etc/group", groups);
+        let paths = [layer.path().to_owned()];
+        let refused = user(&Context::default(), "app", Layers::new(&paths)).unwrap_err();
+        assert_eq!(refused.field(), Some("image /etc/group"));
+        let strict = Context {
+            supplemental_groups_policy: SupplementalGroupsPolicy::Strict.into(),
+            ..Context::default()
+        };
+        let user = user(&strict, "app", Layers::new(&paths)).unwrap();
+        assert_eq!(user.additional_gids().as_deref(), Some(&[0][..]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod names;
 pub mod pod;
 pub mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,6 +83,8 @@ pub enum LookupError {
 #[derive(Debug, Default)]
 struct Index {
     containers: BTreeMap<String, Arc<Container>>,
+    /// The containers of each pod, by the pod's id.
+    of_pods: HashMap<ContainerId, BTreeMap<String, Arc<Container>>>,
     pods: BTreeMap<String, Arc<Pod>>,
 }
 
@@ -124,12 +126,28 @@ impl Store {
     /// Adds a container.
     pub fn insert_container(&self, container: Arc<Container>) {
         let id = container.id().to_string();
-        self.index().containers.insert(id, container);
+        let mut index = self.index();
+        if let Some(meta) = container.meta() {
+            let siblings = index.of_pods.entry(meta.pod.clone()).or_default();
+            siblings.insert(id.clone(), Arc::clone(&container));
+        }
+        index.containers.insert(id, container);
     }
 
     /// Takes a container out; its name is free when the last who works on it is done.
     pub fn remove_container(&self, id: &ContainerId) {
-        self.index().containers.remove(id.as_str());
+        let mut index = self.index();
+        let Some(removed) = index.containers.remove(id.as_str()) else {
+            return;
+        };
+        if let Some(meta) = removed.meta()
+            && let Some(siblings) = index.of_pods.get_mut(&meta.pod)
+        {
+            siblings.remove(id.as_str());
+            if siblings.is_empty() {
+                index.of_pods.remove(&meta.pod);
+            }
+        }
     }
 
     /// Every container, by id.
@@ -138,12 +156,18 @@ impl Store {
         self.index().containers.values().cloned().collect()
     }
 
-    /// The containers of a pod.
+    /// How many containers there are.
+    #[must_use]
+    pub fn container_count(&self) -> usize {
+        self.index().containers.len()
+    }
+
+    /// The containers of a pod, by id. It looks at no others: lists, statistics and events ask this for each pod.
     #[must_use]
     pub fn containers_of(&self, pod: &ContainerId) -> Vec<Arc<Container>> {
-        let mut all = self.containers();
-        all.retain(|container| container.meta().is_some_and(|meta| meta.pod == *pod));
-        all
+        let index = self.index();
+        let siblings = index.of_pods.get(pod);
+        siblings.map_or_else(Vec::new, |all| all.values().cloned().collect())
     }
 
     /// The container with this id, or the one whose id begins with it.

@@ -47,6 +47,13 @@ impl WritableLayers {
         layer
     }
 
+    /// Whether the half of what is kept is of containers that are gone, where there are `containers` now. Only then
+    /// all are looked at: this is asked for each pod of a list.
+    pub fn has_many_more_than(&self, containers: usize) -> bool {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.len() > containers.saturating_mul(2)
+    }
+
     /// Forgets the containers that are none of these.
     pub fn forget_all_but(&self, ids: &HashSet<ContainerId>) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,16 +5,16 @@
 //!                           (recovery removes it)       (it exists)
 //! ```
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci_spec::runtime::Spec;
 
 use crate::api::cri;
-use crate::images::Image;
+use crate::images::{Image, RootAttributes};
 use crate::supervisor::context::Supervisor;
 use crate::supervisor::crash;
 use crate::supervisor::error::Error;
@@ -77,7 +77,7 @@ pub async fn create(
         target,
         recursive_read_only,
     };
-    let (spec, user) = spec(supervisor, &pod, &meta, needs).await?;
+    let Specified { spec, user, root } = spec(supervisor, &pod, &meta, needs).await?;
     meta.user = Some(user);
     crash::gate("create.specified").await;
     let checkpoint = Checkpoint {
@@ -99,7 +99,7 @@ pub async fn create(
         store::blocking("remove", new.clone(), move || remove_all(&new)).await?;
         return Err(error);
     }
-    commit(&dir, &meta, &checkpoint, spec).await?;
+    commit(&dir, &meta, &checkpoint, (spec, root)).await?;
     crash::point("create.committed");
     let container = Container::new(
         id.clone(),
@@ -173,14 +173,24 @@ struct Needs {
     recursive_read_only: Support,
 }
 
-/// The OCI spec as JSON, and the user in it. The volumes that it names are made in the directory that is on its way to
-/// be the container's.
+/// What is written of a new container.
+struct Specified {
+    /// The OCI spec as JSON.
+    spec: Vec<u8>,
+    /// The user in it.
+    user: cri::LinuxContainerUser,
+    /// Mode and owner of its `/`.
+    root: RootAttributes,
+}
+
+/// Specifies a container. The volumes that the spec names are made in the directory that is on its way to be the
+/// container's.
 async fn spec(
     supervisor: &Arc<Supervisor>,
     pod: &Arc<Pod>,
     meta: &ContainerMeta,
     needs: Needs,
-) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
+) -> Result<Specified, Error> {
     let (supervisor, pod, meta) = (Arc::clone(supervisor), Arc::clone(pod), meta.clone());
     let made = worker::run(move || {
         let asked = pod
@@ -203,7 +213,7 @@ fn write_spec(
     meta: &ContainerMeta,
     needs: &Needs,
     dir: &Path,
-) -> Result<(Vec<u8>, cri::LinuxContainerUser), Error> {
+) -> Result<Specified, Error> {
     let layout = supervisor.store.layout();
     let layers: Vec<PathBuf> = meta
         .layers
@@ -237,7 +247,11 @@ fn write_spec(
     })?;
     let json = serde_json::to_vec(&spec);
     let json = json.map_err(|error| Error::invalid("config", error.to_string()))?;
-    Ok((json, user(&spec)))
+    Ok(Specified {
+        spec: json,
+        user: user(&spec),
+        root: supervisor.images.root_attributes(&meta.layers)?,
+    })
 }
 
 /// The user of the first process, as ContainerStatus shows it.
@@ -292,12 +306,12 @@ async fn commit(
     dir: &Path,
     meta: &ContainerMeta,
     checkpoint: &Checkpoint,
-    spec: Vec<u8>,
+    (spec, root): (Vec<u8>, RootAttributes),
 ) -> Result<(), Error> {
     let new = on_its_way(dir, &meta.id);
     let (dir, meta, checkpoint) = (dir.to_owned(), meta.clone(), checkpoint.clone());
     store::blocking("create", dir.clone(), move || {
-        let made = write_new(&new, &meta, &checkpoint, &spec).and_then(|()| {
+        let made = write_new(&new, &meta, &checkpoint, (&spec, root)).and_then(|()| {
             crash::point("create.written");
             std::fs::rename(&new, &dir)?;
             file::sync_parent(&dir)
@@ -316,12 +330,16 @@ fn write_new(
     new: &Path,
     meta: &ContainerMeta,
     checkpoint: &Checkpoint,
-    spec: &[u8],
+    (spec, root): (&[u8], RootAttributes),
 ) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(new)?;
     for part in ["upper", "work"] {
         std::fs::create_dir(new.join(part))?;
     }
+    // Overlayfs shows the root as the upper directory has it; the umask has no say, and chown(2) clears set-user-ID.
+    let upper = new.join("upper");
+    chown(&upper, Some(root.uid), Some(root.gid))?;
+    set_permissions(&upper, Permissions::from_mode(root.mode))?;
     file::replace(&new.join("config.json"), spec)?;
     checkpoint.write(&new.join("status.json"))?;
     meta.write(&new.join("container.json"))
