@@ -17,6 +17,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::{self, Message};
@@ -35,7 +36,7 @@ mod v1;
 mod v2;
 
 pub use control::{enable_controllers, join, signal_all, thaw};
-pub use oom::{OomNotice, OomWatch};
+pub use oom::{OomCounts, OomNotice, OomWatch};
 
 /// More descendants than any container has: the walk over a tree ends here.
 const MAX_GROUPS: usize = 65_536;
@@ -267,30 +268,33 @@ impl Cgroup {
         }
     }
 
-    /// How many processes in it and in the groups below it were killed for want of memory. `None` without the memory
-    /// controller, and where the kernel does not count: version 1 does since Linux 4.13. Falls when a version 1 group below
-    /// it is removed, whose kills are counted there alone.
+    /// The kernel's counts of processes that were killed for want of memory. `None` without the memory controller, and where
+    /// the kernel does not count: version 1 does since Linux 4.13.
     ///
     /// # Errors
     /// `NotFound` where it was removed.
-    pub fn oom_kills(&self) -> io::Result<Option<u64>> {
+    pub fn oom_kills(&self) -> io::Result<Option<OomCounts>> {
         let Some(path) = self.oom_file() else {
             return Ok(None);
         };
         let count =
             |path: &Path| io::Result::Ok(read::value(&fs::read_to_string(path)?, "oom_kill"));
-        let own = count(&path)?;
-        let (Self::V1(v1), Some(own)) = (self, own) else {
-            return Ok(own);
+        let Some(own) = count(&path)? else {
+            return Ok(None);
         };
-        let mut kills = own;
-        let below = v1.dir("memory").map_or_else(Vec::new, subgroups);
-        for group in below.iter().flat_map(|group| groups_below(group)) {
-            // One that went meanwhile has nothing to tell any more.
-            let counted = count(&group.join("memory.oom_control")).ok().flatten();
-            kills = kills.saturating_add(counted.unwrap_or(0));
+        let mut counts = OomCounts::of(own);
+        if let Self::V1(v1) = self {
+            let below = v1.dir("memory").map_or_else(Vec::new, subgroups);
+            for group in below.iter().flat_map(|group| groups_below(group)) {
+                // One that went meanwhile has nothing to tell any more.
+                let counted = count(&group.join("memory.oom_control")).ok().flatten();
+                let inode = fs::metadata(&group).map(|metadata| metadata.ino());
+                if let (Some(kills), Ok(inode)) = (counted, inode) {
+                    counts.add(inode, kills);
+                }
+            }
         }
-        Ok(Some(kills))
+        Ok(Some(counts))
     }
 
     /// The file that counts the kills.

@@ -35,6 +35,41 @@ pub enum OomNotice {
     Gone,
 }
 
+/// The kernel's counts of kills for want of memory: of a group, and on version 1 of each group below it, which counts for
+/// itself. A group that is removed takes its count with it, and a new one begins at 0, so only rises add up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OomCounts {
+    own: u64,
+    /// Inode of the group's directory, and its count.
+    below: Vec<(u64, u64)>,
+}
+
+impl OomCounts {
+    /// The count of the group itself.
+    #[must_use]
+    pub(super) const fn of(own: u64) -> Self {
+        Self {
+            own,
+            below: Vec::new(),
+        }
+    }
+
+    /// Adds the count of a group below, told by the inode of its directory.
+    pub(super) fn add(&mut self, inode: u64, kills: u64) {
+        self.below.push((inode, kills));
+    }
+
+    /// How many kills were counted since `before`.
+    #[must_use]
+    pub fn rise_since(&self, before: &Self) -> u64 {
+        let below = self.below.iter().map(|(inode, kills)| {
+            let known = before.below.iter().find(|(known, _)| known == inode);
+            kills.saturating_sub(known.map_or(0, |(_, kills)| *kills))
+        });
+        below.fold(self.own.saturating_sub(before.own), u64::saturating_add)
+    }
+}
+
 #[derive(Debug)]
 enum Source {
     V1 { event: EventFd, group: PathBuf },
@@ -47,7 +82,7 @@ pub struct OomWatch {
     cgroup: Cgroup,
     source: Source,
     /// As counted at the last look.
-    kills: Option<u64>,
+    kills: Option<OomCounts>,
 }
 
 impl OomWatch {
@@ -104,8 +139,8 @@ impl OomWatch {
             other => other?,
         };
         let before = std::mem::replace(&mut self.kills, now);
-        Ok(match (now, before) {
-            (Some(now), Some(before)) if now > before => OomNotice::Killed,
+        Ok(match (&self.kills, before) {
+            (Some(now), Some(before)) if now.rise_since(&before) > 0 => OomNotice::Killed,
             _ if !signalled => OomNotice::Nothing,
             (Some(_), _) if !self.is_killing_disabled() => OomNotice::Awaited,
             (Some(_) | None, _) => OomNotice::Uncounted,
@@ -140,5 +175,36 @@ impl AsFd for OomWatch {
 impl AsRawFd for OomWatch {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(own: u64, below: &[(u64, u64)]) -> OomCounts {
+        OomCounts {
+            own,
+            below: below.to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_kills_of_groups_that_come_and_go_add_up() {
+        let mut before = counts(1, &[(7, 2)]);
+        let mut kills = 0;
+        for now in [
+            counts(1, &[(7, 3)]),
+            // The group below is removed, and others take its place, one after the other.
+            counts(1, &[]),
+            counts(1, &[(8, 1)]),
+            counts(2, &[]),
+            counts(2, &[(9, 1), (10, 4)]),
+            counts(2, &[(9, 1), (10, 4)]),
+        ] {
+            kills += now.rise_since(&before);
+            before = now;
+        }
+        assert_eq!(kills, 1 + 1 + 1 + 5);
     }
 }

@@ -22,6 +22,7 @@ use super::task::process::Process;
 use super::task::{Command, PendingRestore, Shared, Task, work};
 use crate::bundle::layout::Bundle;
 use crate::bundle::runtime::{self, RuntimeRecord};
+use crate::cgroup::OomCounts;
 use crate::config::ShimOptions;
 use crate::oci::command::DeleteMode;
 use crate::oci::driver::CallStdio;
@@ -127,7 +128,7 @@ pub async fn create(
         execs: BTreeMap::new(),
         cgroup: None,
         oom_kills: 0,
-        counted_oom_kills: 0,
+        counted_oom_kills: OomCounts::default(),
         own_pid_namespace,
         killing_others: false,
         restore: init.restore,

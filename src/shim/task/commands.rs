@@ -148,14 +148,20 @@ impl Task {
             .chain(execs.map(|(id, _)| Some(id.clone())))
             .collect();
         for key in keys {
-            let Some(command) = self.process(&key).ok()?.queue.pop_front() else {
-                continue;
-            };
-            match self.disposition(&command, Turn::Next) {
-                // Its own process may still be busy, or another one.
-                Ok((Disposition::Wait, _)) => self.process(&key).ok()?.queue.push_front(command),
-                Ok((Disposition::Serve | Disposition::Remember, _)) | Err(_) => {
-                    return Some(command);
+            while let Some(command) = self.process(&key).ok()?.queue.pop_front() {
+                match self.disposition(&command, Turn::Next) {
+                    Ok((Disposition::Wait, busy)) if busy == key => {
+                        self.process(&key).ok()?.queue.push_front(command);
+                        break;
+                    }
+                    // It is for all processes, and another one is busy now: it must not hold up the calls of this one.
+                    Ok((Disposition::Wait, busy)) => match self.process(&busy) {
+                        Ok(process) => process.enqueue(command),
+                        Err(error) => command.refuse(error),
+                    },
+                    Ok((Disposition::Serve | Disposition::Remember, _)) | Err(_) => {
+                        return Some(command);
+                    }
                 }
             }
         }

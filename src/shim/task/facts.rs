@@ -322,8 +322,9 @@ impl Task {
         let Some(counted) = cgroup.and_then(|cgroup| cgroup.oom_kills().ok().flatten()) else {
             return;
         };
-        let before = std::mem::replace(&mut self.counted_oom_kills, counted);
-        self.announce_oom(counted.saturating_sub(before));
+        let kills = counted.rise_since(&self.counted_oom_kills);
+        self.counted_oom_kills = counted;
+        self.announce_oom(kills);
     }
 
     fn announce_oom(&mut self, times: u64) {
@@ -338,7 +339,7 @@ impl Task {
     /// Remembers the container's cgroup and watches it for kills.
     pub fn watch(&mut self, cgroup: crate::cgroup::Cgroup) {
         // A group that was there before the container may have counted kills of others.
-        self.counted_oom_kills = cgroup.oom_kills().ok().flatten().unwrap_or(0);
+        self.counted_oom_kills = cgroup.oom_kills().ok().flatten().unwrap_or_default();
         let cgroup = std::rc::Rc::new(cgroup);
         drop(tokio::task::spawn_local(work::watch_oom(
             self.shared.clone(),

@@ -1,7 +1,6 @@
 //! Signals to a container: by the OCI runtime, which knows whom they are for; and where it cannot be run, by the shim itself,
 //! so that a container can be stopped with no descriptor, process or memory to spare.
 
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -67,26 +66,32 @@ fn may_do_itself(error: &OciError, signal: Signal) -> bool {
     error.is_before_start() || may_repeat
 }
 
-fn directly(shared: &Shared, target: &Target, signal: Signal, scope: KillScope) -> io::Result<()> {
-    let sent = shared.caller.reaper.signal(target.init, signal);
-    let Some(cgroup) = target.cgroup.as_deref() else {
-        return sent;
+/// # Errors
+/// The first that the kernel answered. That init has ended is none where others are signalled too: they may outlive it.
+fn directly(
+    shared: &Shared,
+    target: &Target,
+    signal: Signal,
+    scope: KillScope,
+) -> Result<(), String> {
+    let everybody =
+        scope == KillScope::All || (signal == Signal::KILL && !target.own_pid_namespace);
+    let sent = match (&target.cgroup, everybody) {
+        // Init is one of them.
+        (Some(cgroup), true) => cgroup::signal_all(cgroup, signal).map_err(|error| chain(&error)),
+        (Some(_) | None, _) => {
+            let sent = shared.caller.reaper.signal(target.init, signal);
+            sent.map_err(|error| error.to_string())
+        }
     };
-    // The others may outlive init.
-    if scope == KillScope::Init {
-        sent?;
-    }
-    let others = scope == KillScope::All || (signal == Signal::KILL && !target.own_pid_namespace);
-    if others && let Err(error) = cgroup::signal_all(cgroup, signal) {
-        warn!(container = shared.caller.id.as_str(); "signal the processes beside init: {}", chain(&error));
-    }
     // A frozen process dies when it is thawed (`admin-guide/cgroup-v1/freezer-subsystem.rst`).
     if signal == Signal::KILL
+        && let Some(cgroup) = &target.cgroup
         && let Err(error) = cgroup::thaw(cgroup)
     {
         warn!(container = shared.caller.id.as_str(); "thaw: {}", chain(&error));
     }
-    Ok(())
+    sent
 }
 
 /// Kills what init's pid namespace does not.

@@ -32,7 +32,7 @@ use super::lifecycle::{Role, State};
 use super::listener::Connections;
 use super::publisher::Publisher;
 use super::stdio::{ChildStdio, StoppingLoggersOfAll};
-use crate::cgroup::{Cgroup, Metrics};
+use crate::cgroup::{Cgroup, Metrics, OomCounts};
 use crate::config::ShimOptions;
 use crate::oci::CheckpointArgs;
 use crate::oci::command::KillScope;
@@ -178,7 +178,7 @@ pub struct Task {
     /// How often the container has run out of memory, as announced.
     pub oom_kills: u64,
     /// How many kills the cgroup had counted at the last look.
-    pub counted_oom_kills: u64,
+    pub counted_oom_kills: OomCounts,
     /// Whether the kernel ends every process with init.
     pub own_pid_namespace: bool,
     /// Whether the processes that it does not end are being killed.

@@ -104,18 +104,16 @@ impl Process {
         self.pending.as_ref().map(Pending::busy)
     }
 
-    /// What a new call finds it busy with: the pending call, or a Start or Delete in the queue that it must not overtake.
+    /// What a new call finds it busy with: the pending call, or a Start in the queue that it must not overtake. A Delete in
+    /// the queue is none: it waits for a call that may hang, and a kill must not.
     #[must_use]
     pub fn busy(&self) -> Option<Busy> {
-        let queued = self.queue.iter().find_map(|command| match command.call() {
-            Call::Start => Some(Busy::Start),
-            Call::Delete => Some(Busy::Delete),
-            _ => None,
-        });
-        match (self.pending_kind(), queued) {
-            (Some(Busy::Freeze | Busy::Other), Some(queued)) => Some(queued),
-            (Some(pending), _) => Some(pending),
-            (None, queued) => queued,
+        let is_start = |command: &Command| command.call() == Call::Start;
+        match self.pending_kind() {
+            None | Some(Busy::Freeze | Busy::Other) if self.queue.iter().any(is_start) => {
+                Some(Busy::Start)
+            }
+            pending => pending,
         }
     }
 
@@ -200,5 +198,25 @@ impl Command {
             | Self::ReopenLogs(_, reply)
             | Self::Update(_, reply) => answer(reply, Err(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn a_call_does_not_overtake_a_queued_start_and_a_kill_waits_for_no_queued_delete() {
+        let io = TaskIo::default();
+        let mut process = Process::new(io, Stdio::default(), Vec::new());
+        assert_eq!(process.busy(), None);
+        process.pending = Some(Pending::Freeze(oneshot::channel().0));
+        process.enqueue(Command::Delete(None, None, oneshot::channel().0));
+        assert_eq!(process.busy(), Some(Busy::Freeze));
+        process.enqueue(Command::Start(None, oneshot::channel().0));
+        assert_eq!(process.busy(), Some(Busy::Start));
+        process.pending = Some(Pending::Delete(None, oneshot::channel().0));
+        assert_eq!(process.busy(), Some(Busy::Delete));
     }
 }
