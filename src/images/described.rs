@@ -1,5 +1,7 @@
 //! What an archive says about an image in it, before its layers are looked at; and which machine images are for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use oci_spec::image::ImageConfiguration;
 
 use super::ImageError;
@@ -9,6 +11,9 @@ use super::reference::Reference;
 
 /// Layers of an image, at most: more names than that do not go into one page for mount(2).
 const MOST_LAYERS: usize = 200;
+
+/// Names of an image by its digests, at most: they are the product of two lists that an archive brings.
+const MOST_NAMES: usize = 100_000;
 
 /// An image in an archive.
 #[derive(Debug)]
@@ -24,6 +29,36 @@ pub(super) struct Described {
     pub config: Vec<u8>,
     /// The lowest first.
     pub layers: Vec<LayerSource>,
+}
+
+impl Described {
+    /// Each repository of the names with each digest, sorted.
+    ///
+    /// # Errors
+    /// They are more than [`MOST_NAMES`].
+    pub fn names_by_digest(&self) -> Result<Vec<String>, ImageError> {
+        let repositories: BTreeMap<_, _> = self
+            .names
+            .iter()
+            .map(|name| (name.repository(), name))
+            .collect();
+        let digests: BTreeSet<_> = self.digests.iter().collect();
+        if repositories.len().saturating_mul(digests.len()) > MOST_NAMES {
+            return Err(ImageError::content(
+                self.id.as_str(),
+                format!(
+                    "it has {} repositories and {} digests, more than {MOST_NAMES} names together",
+                    repositories.len(),
+                    digests.len()
+                ),
+            ));
+        }
+        let names = repositories.values().flat_map(|name| {
+            let digests = digests.iter();
+            digests.map(|digest| name.with_digest(digest))
+        });
+        Ok(names.collect())
+    }
 }
 
 /// A layer in an archive.

@@ -82,7 +82,7 @@ impl ImageStore {
                 (layer, about, (1, 0))
             }
         };
-        loading.describe(&image, vec![layer], about.bytes, counts);
+        loading.describe(&image, vec![layer], about.bytes, counts)?;
         let mut loaded = loading.finish()?;
         loaded
             .pop()

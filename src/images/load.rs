@@ -144,8 +144,7 @@ impl<'a> Loading<'a> {
             names.push(name);
             below = Some(chain);
         }
-        self.describe(image, names, size, (unpacked, shared));
-        Ok(())
+        self.describe(image, names, size, (unpacked, shared))
     }
 
     /// Unpacks a layer above the layers `below`, and verifies it.
@@ -246,18 +245,12 @@ impl<'a> Loading<'a> {
         layers: Vec<String>,
         size: u64,
         (unpacked, shared): (usize, usize),
-    ) {
+    ) -> Result<(), ImageError> {
         let mut tags = image.names.iter().filter_map(Reference::tagged);
         let mut tags = tags.by_ref().collect::<Vec<_>>();
         tags.sort_unstable();
         tags.dedup();
-        let digests = image.digests.iter().flat_map(|digest| {
-            let names = image.names.iter();
-            names.map(move |name| name.with_digest(digest))
-        });
-        let mut digests = digests.collect::<Vec<_>>();
-        digests.sort_unstable();
-        digests.dedup();
+        let digests = image.names_by_digest()?;
         let entry = Entry {
             id: image.id.clone(),
             tags: tags.clone(),
@@ -272,6 +265,7 @@ impl<'a> Loading<'a> {
             unpacked,
             shared,
         });
+        Ok(())
     }
 
     /// The layer `diff_id` with this chain id, where it is there already.
