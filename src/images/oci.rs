@@ -16,9 +16,6 @@ const INDEX: &str = "index.json";
 /// An index in an index in an index, and no further.
 const DEEPEST: u32 = 4;
 
-/// Digests that one image is named by, at most; each is paired with each of its names.
-const MOST_DIGESTS: usize = 16;
-
 /// The full name of an image: what containerd and docker write.
 const FULL_NAME: &str = "io.containerd.image.name";
 
@@ -147,11 +144,7 @@ pub(super) fn images(archive: &Archive) -> Result<Option<Vec<Described>>, ImageE
         match place.and_then(|&place| images.get_mut(place)) {
             Some(known) => {
                 known.names.extend(image.names);
-                for digest in image.digests {
-                    if known.digests.len() < MOST_DIGESTS && !known.digests.contains(&digest) {
-                        known.digests.push(digest);
-                    }
-                }
+                known.digests.extend(image.digests);
             }
             None => {
                 places.insert(image.id.clone(), images.len());
