@@ -1,6 +1,10 @@
-//! The annotations by which `outlive run` tells the supervisor, and later commands, what CRI has no field for.
+//! The label and annotations by which `outlive run` tells the supervisor, and later commands, what CRI has no field for.
 //!
-//! All of them are a container's. A pod's annotations are not ours to believe: under Kubernetes its users write them.
+//! Under Kubernetes users write a pod's annotations. So a container's count, and a pod's only beside [`LABEL`], which the
+//! supervisor believes of a pod without containers alone: there is nothing in it to lose.
+
+/// The label of all that `outlive run` makes.
+pub const LABEL: &str = "outlive.run";
 
 /// The log directory that is the container's own, and goes with it. Absolute; the pod's `log_directory`.
 pub const LOG_DIRECTORY: &str = "outlive.run/log-directory";

@@ -20,14 +20,11 @@ use super::args::{Global, RunArgs};
 use super::client::Client;
 use super::error::{Error, OUR_FAILURE, no_program, tell};
 use super::{exec, output, served, watch};
-use crate::api::annotations::LOG_DIRECTORY;
+use crate::api::annotations::{LABEL, LOG_DIRECTORY};
 use crate::api::cri;
 use crate::sys::file;
 use foreground::Signals;
 use watch::Ended;
-
-/// The label of all that `run` made.
-pub const LABEL: &str = "outlive.run";
 
 /// What pulling an image or setting up a network may take beyond other calls.
 const SETUP: Duration = Duration::from_secs(90);

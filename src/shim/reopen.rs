@@ -14,11 +14,13 @@ use std::io;
 
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
 
 use super::registry::Registry;
 use super::task::Command;
 use crate::sys::signals::listen;
+use crate::types::ContainerId;
 
 /// Starts to listen for SIGUSR2; the future that this returns serves it for as long as it is polled.
 ///
@@ -29,7 +31,7 @@ pub fn on_signal(registry: Registry) -> io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let error = loop {
             match requests.next().await {
-                Ok(()) => reopen_all(&registry).await,
+                Ok(()) => reopen_all(&registry),
                 Err(error) => break error,
             }
         };
@@ -37,20 +39,36 @@ pub fn on_signal(registry: Registry) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn reopen_all(registry: &Registry) {
-    // One that is being created has its logs just opened.
+/// Asks every task at once, and waits for none: a start that hangs in one of them delays no other, and no later signal.
+fn reopen_all(registry: &Registry) {
     let tasks = registry.tasks().into_iter();
-    for commands in tasks.filter_map(|(_, commands)| commands) {
-        let (reply, answer) = oneshot::channel();
-        // A task that is gone has no logs.
-        if commands
-            .send(Command::ReopenLogs(None, reply))
-            .await
-            .is_ok()
-            && let Ok(Err(error)) = answer.await
-        {
-            warn!("reopen logs: {}", error.chain());
+    let asked: Vec<_> = tasks
+        .map(|(id, commands)| spawn_local(reopen(registry.clone(), id, commands)))
+        .collect();
+    drop(spawn_local(async move {
+        for task in asked {
+            drop(task.await);
         }
+        info!("logs reopened");
+    }));
+}
+
+/// Reopens the logs of one task. Without `commands` it is being created, and may have opened its logs before they were
+/// renamed.
+async fn reopen(registry: Registry, id: ContainerId, commands: Option<mpsc::Sender<Command>>) {
+    let commands = match commands {
+        Some(commands) => Ok(commands),
+        None => registry.commands(&id).await,
+    };
+    // A task that is gone has no logs.
+    let Ok(commands) = commands else { return };
+    let (reply, answer) = oneshot::channel();
+    if commands
+        .send(Command::ReopenLogs(None, reply))
+        .await
+        .is_ok()
+        && let Ok(Err(error)) = answer.await
+    {
+        warn!(container = id.as_str(); "reopen logs: {}", error.chain());
     }
-    info!("logs reopened");
 }

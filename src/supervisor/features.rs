@@ -94,8 +94,15 @@ async fn mount_options(supervisor: &Supervisor, runtime: &Runtime) -> MountOptio
             (MountOptions::default(), Known::Silent(Instant::now()))
         }
     };
-    known().insert(runtime.name.clone(), answer);
-    options
+    let mut all = known();
+    // Another call may have had an answer meanwhile.
+    match (all.get(&runtime.name), &answer) {
+        (Some(Known::Answered(options)), Known::Silent(_)) => options.clone(),
+        (Some(_) | None, _) => {
+            all.insert(runtime.name.clone(), answer);
+            options
+        }
+    }
 }
 
 /// Whether containers of `runtime` can have recursive read-only mounts.

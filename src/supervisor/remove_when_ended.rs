@@ -19,7 +19,7 @@ use super::context::Supervisor;
 use super::error::Error;
 use super::pod::sandbox;
 use super::store::{self, Container, ContainerStatus, Pod, Recovery};
-use crate::api::annotations::{LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
+use crate::api::annotations::{LABEL, LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
 use crate::supervisor::crash;
 use crate::sys::file;
 use crate::types::ContainerId;
@@ -40,10 +40,11 @@ pub fn container_ended(supervisor: &Arc<Supervisor>, container: &Container) {
     }
 }
 
-/// Removes the marked pods in which nothing runs any more, each in a task of its own.
-pub fn after_recovery(supervisor: &Arc<Supervisor>) {
-    for pod in supervisor.store.pods() {
-        if is_over(supervisor, &pod) {
+/// Removes those of `pods` that are marked and in which nothing runs any more, each in a task of its own: the pods that
+/// were there when the supervisor started. In a newer one a container may just be made.
+pub fn after_recovery(supervisor: &Arc<Supervisor>, pods: &[Arc<Pod>]) {
+    for pod in pods {
+        if is_over(supervisor, pod) {
             tokio::spawn(remove(Arc::clone(supervisor), pod.id().clone()));
         }
     }
@@ -55,15 +56,15 @@ fn is_marked(container: &Container) -> bool {
     mark.is_some_and(|mark| mark == YES)
 }
 
-/// Whether all containers are marked and have ended. Without containers the pod's own mark counts: they were removed, or
-/// `outlive run` ended before it made one.
+/// Whether all containers are marked and have ended. Without containers the mark of a pod of `outlive run`
+/// counts: they were removed, or it ended before it made one.
 fn is_over(supervisor: &Supervisor, pod: &Pod) -> bool {
     let containers = supervisor.store.containers_of(pod.id());
     if containers.is_empty() {
-        let mark = pod
-            .meta()
-            .and_then(|meta| meta.config.annotations.get(REMOVE_WHEN_ENDED));
-        return mark.is_some_and(|mark| mark == YES);
+        return pod.meta().is_some_and(|meta| {
+            let mark = meta.config.annotations.get(REMOVE_WHEN_ENDED);
+            meta.config.labels.contains_key(LABEL) && mark.is_some_and(|mark| mark == YES)
+        });
     }
     containers.iter().all(|container| {
         is_marked(container) && matches!(container.status(), ContainerStatus::Exited { .. })

@@ -82,8 +82,9 @@ fn submit(work: Work, start: impl FnOnce() -> io::Result<()>) {
     }
     let mut all = workers();
     all.threads -= 1;
-    // Any thread that there is takes it later.
-    if all.threads > 0 {
+    // A thread that has nothing to do takes it. One that is at work may hang, on a disk that does not answer.
+    if all.idle > 0 {
+        QUEUED.notify_one();
         return;
     }
     let left = std::mem::take(&mut all.queue);

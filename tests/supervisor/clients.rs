@@ -30,6 +30,7 @@ except grpc.RpcError as error:
 # An id of more than one frame and one window.
 try:
     call("RuntimeService/ContainerStatus", b"\x0a\x80\x80\x08" + b"x" * 131072)
+    sys.exit("found a container with an id of 128 KiB")
 except grpc.RpcError as error:
     assert error.code() == grpc.StatusCode.NOT_FOUND, error
 print("done", grpc.__version__)

@@ -98,6 +98,23 @@ fn a_file_that_may_not_grow_is_an_error_of_one_call() {
     supervisor.run(&pod, "c", &["/bin/true"]);
 }
 
+/// How many descriptors the supervisor has open, when that has been the same for a while.
+fn open_files(supervisor: &Supervisor) -> usize {
+    let count = || {
+        let open = fs::read_dir(format!("/proc/{}/fd", supervisor.pid()));
+        open.unwrap().count()
+    };
+    let (mut last, mut since) = (count(), Instant::now());
+    poll::until("the number of open files is steady", || {
+        let now = count();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        let steady = since.elapsed() > Duration::from_millis(500);
+        steady.then_some(now).ok_or_else(|| now.to_string())
+    })
+}
+
 #[test]
 fn without_a_free_descriptor_connections_wait_and_that_is_said_once() {
     // A port that was free a moment ago.
@@ -108,8 +125,8 @@ fn without_a_free_descriptor_connections_wait_and_that_is_said_once() {
         config: format!("[metrics]\naddress = \"{metrics}\""),
         ..Options::default()
     });
-    let open = fs::read_dir(format!("/proc/{}/fd", supervisor.pid())).unwrap();
-    let most = open.count() + 5;
+    logged(&supervisor, "the recovery has ended");
+    let most = open_files(&supervisor) + 5;
     limit(&supervisor, &format!("--nofile={most}:{most}"));
     let calls: Vec<_> = (0..30)
         .map(|_| UnixStream::connect(supervisor.socket()).unwrap())
@@ -125,6 +142,11 @@ fn without_a_free_descriptor_connections_wait_and_that_is_said_once() {
         .filter(|path| path.exists())
         .map(|path| UnixStream::connect(path).unwrap())
         .collect();
+    poll::until("every listener has said that connections wait", || {
+        let said = log(&supervisor);
+        let count = said.matches("accept fails").count();
+        (count >= 2 + shims.len()).then_some(()).ok_or(said)
+    });
     let used = || -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", supervisor.pid())).unwrap();
         let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -137,12 +159,10 @@ fn without_a_free_descriptor_connections_wait_and_that_is_said_once() {
     });
     let ticks = used() - before;
     assert!(ticks < 30, "{ticks} ticks of processor time in a second");
+    // A descriptor that is closed meanwhile lets one more connection in, and the next one fails anew.
     let said = log(&supervisor);
-    assert_eq!(
-        said.matches("accept fails").count(),
-        2 + shims.len(),
-        "{said}"
-    );
+    let count = said.matches("accept fails").count();
+    assert!(count <= 4 + shims.len(), "{said}");
     drop((calls, scrapes, shims));
     logged(&supervisor, "connections for CRI are accepted again");
     logged(&supervisor, "connections for metrics are accepted again");

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tonic::Code;
 
-use super::LABEL;
 use super::security::security_context;
-use crate::api::annotations::{LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
+use crate::api::annotations::{LABEL, LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
 use crate::api::cri;
 use crate::cli::args::{
     Access, Global, IpcMode, Label, Network, PidMode, Propagation, RunArgs, VolumeArg,

@@ -10,14 +10,15 @@
 //! | CloseIO, ResizePty before the stdio is open | remember | - | - | - | remember |
 //! | CloseIO, ResizePty after that | serve | serve | serve | serve | serve |
 //! | ReopenLogs before the stdio is open | wait | - | - | - | serve (refused) |
-//! | Stats before the cgroup is known (a restore) | wait | - | - | - | serve |
-//! | State, Pids, Wait, StartedAt, InitPid, Dump | serve | serve | serve | serve | serve |
+//! | Stats, Pids before the cgroup is known (a restore) | wait | - | - | - | serve |
+//! | State, Wait, StartedAt, InitPid, Dump | serve | serve | serve | serve | serve |
 //!
 //! - Kill waits for a Start, so that the signal does not overtake it. It does not wait for a pause that hangs.
 //! - CloseIO is remembered, not queued: `ctr task exec` calls it as soon as its own stdin ends, which may be before
 //!   Start has answered (containerd `cmd/ctr/commands/tasks/exec.go`), and a client may wait for the answer before
 //!   it opens the output.
-//! - Observers never wait: containerd gives State two seconds (`core/runtime/v2/shim.go`).
+//! - Observers never wait: containerd gives State two seconds (`core/runtime/v2/shim.go`). Pids of a task that is being
+//!   restored does: containerd deletes a task that lists none when it loads it (`core/runtime/v2/shim_load.go`).
 
 use super::Command;
 use super::process::Pending;
@@ -145,13 +146,11 @@ pub const fn disposition(call: Call, situation: Situation) -> Disposition {
             (false, Some(Busy::Start)) => Wait,
             _ => Serve,
         },
-        Call::Stats => match (has_cgroup, init_busy) {
+        Call::Stats | Call::Pids => match (has_cgroup, init_busy) {
             (false, Some(Busy::Start)) => Wait,
             _ => Serve,
         },
-        Call::State | Call::Pids | Call::Wait | Call::StartedAt | Call::InitPid | Call::Dump => {
-            Serve
-        }
+        Call::State | Call::Wait | Call::StartedAt | Call::InitPid | Call::Dump => Serve,
     }
 }
 
@@ -300,12 +299,7 @@ mod tests {
         for (call, situation, found) in product() {
             let observes = matches!(
                 call,
-                Call::State
-                    | Call::Pids
-                    | Call::Wait
-                    | Call::StartedAt
-                    | Call::InitPid
-                    | Call::Dump
+                Call::State | Call::Wait | Call::StartedAt | Call::InitPid | Call::Dump
             );
             if observes {
                 assert_eq!(found, Disposition::Serve, "{call:?} {situation:?}");

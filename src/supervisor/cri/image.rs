@@ -4,6 +4,7 @@
 //! is being made is in no list yet: so making one and forgetting an image exclude each other.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,11 +131,20 @@ impl cri::image_service_server::ImageService for Service {
             used_bytes: Some(cri::UInt64Value { value: used.bytes }),
             inodes_used: Some(cri::UInt64Value { value: used.inodes }),
         };
-        // Two directories, as a rule of one file system: kubelet compares their devices
-        // (pkg/kubelet/stats/provider.go, HasDedicatedImageFs).
+        // Kubelet takes two mountpoints for two disks, and compares their names (pkg/kubelet/container/container_gc.go,
+        // IsContainerFsSeparateFromImageFs): so one disk has one name.
+        let (of_images, root) = (
+            self.supervisor.images.root(),
+            self.supervisor.store.layout().root(),
+        );
+        let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+        let of_containers = match device(of_images) == device(root) {
+            true => of_images,
+            false => root,
+        };
         Ok(Response::new(cri::ImageFsInfoResponse {
-            image_filesystems: vec![usage(self.supervisor.images.root(), images)],
-            container_filesystems: vec![usage(self.supervisor.store.layout().root(), containers)],
+            image_filesystems: vec![usage(of_images, images)],
+            container_filesystems: vec![usage(of_containers, containers)],
         }))
     }
 }
@@ -163,7 +173,7 @@ impl Service {
         let counted = worker::run(move || {
             let mut sum = FsInfo::default();
             for container in supervisor.store.containers() {
-                if let Some(layer) = layers.of(container.id(), &container.dir().join("upper")) {
+                if let Some(layer) = layers.of(container.id(), container.dir()) {
                     sum.bytes = sum.bytes.saturating_add(layer.bytes);
                     sum.inodes = sum.inodes.saturating_add(layer.inodes);
                 }

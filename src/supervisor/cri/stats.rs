@@ -191,7 +191,7 @@ impl Service {
             let samples = containers.iter().map(|container| Sample {
                 at: Timestamp::now(),
                 usage: container.status().process().and_then(usage),
-                layer: layers.of(container.id(), &container.dir().join("upper")),
+                layer: layers.of(container.id(), container.dir()),
             });
             Ok(samples.collect())
         };

@@ -112,7 +112,8 @@ enum Content {
 pub struct KnownFields(Mutex<HashMap<&'static str, HashMap<FieldPath, Content>>>);
 
 impl KnownFields {
-    /// The fields of `message`, a request of `method`, that its type does not know; sorted, at most [`MAX_FOUND`]. A
+    /// The fields of `message`, a request of `method`, that its type does not know; sorted, at most [`MAX_FOUND`]
+    /// and one that is refused. A
     /// message that is malformed is looked at up to there.
     #[must_use]
     pub fn unknown(&self, method: &'static Method, message: &[u8]) -> Vec<FieldPath> {
@@ -121,12 +122,12 @@ impl KnownFields {
             decodes: method.decodes,
             known: known.entry(method.name).or_default(),
             path: Vec::new(),
-            found: Vec::new(),
+            method,
+            found: BTreeSet::new(),
         };
         // None is a message that is malformed, which the decoder refuses by itself.
         let _complete = search.walk(message);
-        let found: BTreeSet<_> = search.found.into_iter().collect();
-        found.into_iter().collect()
+        search.found.into_iter().collect()
     }
 }
 
@@ -140,13 +141,14 @@ struct Search<'a> {
     decodes: Decodes,
     known: &'a mut HashMap<FieldPath, Content>,
     path: FieldPath,
-    found: Vec<FieldPath>,
+    method: &'static Method,
+    found: BTreeSet<FieldPath>,
 }
 
 impl Search<'_> {
     /// Looks at each field (protobuf.dev, "Encoding"); `None` where it stops before the end.
     fn walk(&mut self, mut rest: &[u8]) -> Option<()> {
-        while !rest.is_empty() && self.found.len() < MAX_FOUND {
+        while !rest.is_empty() {
             let (key, after) = varint(rest)?;
             let (number, wire) = (u32::try_from(key >> 3).ok()?, u8::try_from(key & 7).ok()?);
             let (content, after) = match wire {
@@ -164,7 +166,7 @@ impl Search<'_> {
             };
             self.path.push(number);
             match (self.content(), content) {
-                (None, _) => self.found.push(self.path.clone()),
+                (None, _) => self.note(),
                 (Some(Content::Message), Some(content)) => self.walk(content)?,
                 (Some(Content::Message | Content::Value), _) => {}
             }
@@ -174,10 +176,23 @@ impl Search<'_> {
         Some(())
     }
 
+    /// Remembers an unknown field. Those that are only told in the log have a bound; the first that is refused never is too
+    /// many.
+    fn note(&mut self) {
+        let has_room = self.found.len() < MAX_FOUND;
+        if has_room || (self.found.len() == MAX_FOUND && refusal(self.method, &self.path).is_some())
+        {
+            self.found.insert(self.path.clone());
+        }
+    }
+
     /// What the field at `path` has; `None` where the type does not know it.
     fn content(&mut self) -> Option<Content> {
         if let Some(content) = self.known.get(&self.path) {
             return Some(*content);
+        }
+        if self.found.contains(&self.path) {
+            return None;
         }
         let takes = |wire, value: &[u8]| (self.decodes)(&probe(&self.path, wire, value));
         if takes(BITS_32, &[0; 4]) {

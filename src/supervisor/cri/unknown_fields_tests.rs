@@ -209,3 +209,17 @@ fn only_what_changes_a_container_is_refused() {
         assert_eq!(refusal(method, path), None, "{path:?}");
     }
 }
+
+#[test]
+fn many_unknown_fields_do_not_hide_one_that_is_refused() {
+    let mut message = request().encode_to_vec();
+    // The same field again and again, and then more different ones than are told.
+    let told = [1_u32; 40].into_iter().chain(1..=40);
+    for number in told.map(|number| 900 + number) {
+        message = with_field(&message, &[2, 1, number], VARINT, &[1]);
+    }
+    message = with_field(&message, &[2, 18], VARINT, &[15]);
+    let found = found("CreateContainer", &message);
+    assert_eq!(found.len(), MAX_FOUND + 1, "{found:?}");
+    assert!(found.contains(&vec![2, 18]), "{found:?}");
+}

@@ -7,8 +7,8 @@
 //!
 //! A lock is the kernel's and goes with its process, so a file that a dead supervisor left is no lock. It is the inode's:
 //! a directory that is reached by another name, through a link or a bind mount, has the same one. It needs no file, so
-//! that a full disk stops no start. Nothing here waits, so two starts cannot wait for each other; both take the locks in
-//! the order of the directories' inode numbers, so that one of them gets both.
+//! that a full disk stops no start. A start that has no lock never waits. One that has a lock tries the other for a second:
+//! a start that is being refused may look at it at that moment, and holds it no longer than that.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -16,6 +16,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -23,6 +25,10 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::supervisor::store::Layout;
 use crate::sys::socket;
+
+/// How long one that has a lock tries to get the other, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why something is not the supervisor's own.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +121,7 @@ pub struct Claim {
 /// Makes the directories and locks them.
 ///
 /// # Errors
-/// [`ClaimError`]; `Taken` before anything was made.
+/// [`ClaimError`]; `Taken` before anything but the directories was made.
 pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
     let (root, state) = (layout.root(), layout.state());
     let mut places = [
@@ -128,19 +134,20 @@ pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
     for place in places.iter().filter(|place| place.directory.exists()) {
         private_directory(place.directory)?;
     }
-    let mut holders = Vec::new();
-    for place in places.iter_mut().filter(|place| place.directory.exists()) {
-        holders.extend(place.take()?);
-    }
+    let mut holders = take(places.iter_mut().filter(|place| place.directory.exists()))?;
     if holders.is_empty() {
         for place in &places {
             private_directory(place.directory)?;
         }
         check_distinct(root, state)?;
         places.sort_by_key(|place| inode(place.directory));
-        for place in places.iter_mut().filter(|place| place.taken.is_none()) {
-            holders.extend(place.take()?);
-        }
+        let at_hand = places.iter().any(|place| place.taken.is_some());
+        let left = places.iter_mut().filter(|place| place.taken.is_none());
+        holders = if at_hand {
+            take_patiently(left)?
+        } else {
+            take(left)?
+        };
     }
     if !holders.is_empty() {
         return Err(ClaimError::Taken(holders));
@@ -161,6 +168,40 @@ pub fn prepare(layout: &Layout) -> Result<Claim, ClaimError> {
     Ok(Claim {
         locks: places.into_iter().filter_map(|place| place.taken).collect(),
     })
+}
+
+/// Takes the locks of `places`, each at once but those after one that was got; answers who holds the others.
+fn take<'a, 'b: 'a>(
+    places: impl Iterator<Item = &'a mut Place<'b>>,
+) -> Result<Vec<Holder>, ClaimError> {
+    let mut holders = Vec::new();
+    let mut places = places;
+    while let Some(place) = places.next() {
+        match place.take()? {
+            Some(holder) => holders.push(holder),
+            None if holders.is_empty() => return take_patiently(places),
+            // Looked at to name its holder only.
+            None => place.taken = None,
+        }
+    }
+    Ok(holders)
+}
+
+/// The same for one who has a lock already.
+fn take_patiently<'a, 'b: 'a>(
+    places: impl Iterator<Item = &'a mut Place<'b>>,
+) -> Result<Vec<Holder>, ClaimError> {
+    let mut holders = Vec::new();
+    for place in places {
+        let end = Instant::now() + PATIENCE;
+        let mut holder = place.take()?;
+        while holder.is_some() && Instant::now() < end {
+            thread::sleep(LOOK_INTERVAL);
+            holder = place.take()?;
+        }
+        holders.extend(holder);
+    }
+    Ok(holders)
 }
 
 fn check_distinct(root: &Path, state: &Path) -> Result<(), ClaimError> {

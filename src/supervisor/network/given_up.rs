@@ -62,7 +62,7 @@ fn gives_up(error: &NetworkError, ending: Ending, waited: Option<Duration>) -> b
 /// As [`super::detach`], but gives a network up as the table says: then `record` is moved to `left/ID.json`.
 ///
 /// # Errors
-/// As [`super::detach`]; also where the record cannot be written.
+/// As [`super::detach`]. That the record cannot be written is logged with all that it would have said.
 pub async fn detach(
     plugins: &Plugins,
     id: &ContainerId,
@@ -85,9 +85,17 @@ pub async fn detach(
         chain(&error),
         id.clone(),
     );
-    let noted = blocking(move || note(&pod, &told, &record, &left)).await?;
-    log::error!(pod = id.as_str(), record:% = noted.display(), error:% = chain(&error);
-        "the pod's network cannot be deleted and is given up: its addresses, firewall rules and devices on the host may be left");
+    // A full disk must not keep the pod: then the log is the record.
+    match blocking(move || note(&pod, &told, &record, &left)).await {
+        Ok(noted) => {
+            log::error!(pod = id.as_str(), record:% = noted.display(), error:% = chain(&error);
+                "the pod's network cannot be deleted and is given up: its addresses, firewall rules and devices on the host may be left");
+        }
+        Err(unwritten) => {
+            log::error!(pod = id.as_str(), error:% = chain(&error), record_error:% = chain(&unwritten);
+                "the pod's network cannot be deleted and is given up, and that is recorded nowhere else: its addresses, firewall rules and devices on the host may be left");
+        }
+    }
     Ok(())
 }
 
@@ -138,13 +146,20 @@ fn note(
 fn make_room(left: &Path) -> io::Result<()> {
     let mut found = Vec::new();
     for entry in fs::read_dir(left)? {
-        let entry = entry?;
-        found.push((entry.metadata()?.modified()?, entry.path()));
+        // Another pod's record may be removed meanwhile, by the same rule.
+        if let Ok(entry) = entry
+            && let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified())
+        {
+            found.push((modified, entry.path()));
+        }
     }
     found.sort();
     let too_many = (found.len() + 1).saturating_sub(MAX_RECORDS);
     for (_, path) in found.into_iter().take(too_many) {
-        fs::remove_file(path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(())
 }

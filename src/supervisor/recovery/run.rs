@@ -57,7 +57,7 @@ pub async fn run(supervisor: Arc<Supervisor>, plan: Plan) {
     pods::undo(&supervisor, &plan.pods).await;
     crash::point("recover.orphans");
     orphans::remove(&supervisor, plan.orphans).await;
-    remove_when_ended::after_recovery(&supervisor);
+    remove_when_ended::after_recovery(&supervisor, &plan.pods);
     log::info!(milliseconds = plan.began.elapsed().as_millis(); "the recovery has ended");
 }
 

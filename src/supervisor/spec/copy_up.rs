@@ -19,42 +19,63 @@ use nix::sys::time::TimeSpec;
 use super::layers::{Entry, FILE, Merged, kind, lookup};
 use crate::sys::xattr;
 
-/// Directories below each other, at most; PATH_MAX ends a deeper tree anyway.
-const DEEPEST: usize = 2048;
+/// Directories below each other, at most: those of the present path are open, in each layer that has them.
+const DEEPEST: usize = 128;
 
 /// Attributes of overlayfs itself: they say how layers lie on each other.
 const OVERLAY: &[u8] = b"trusted.overlay.";
 
-/// Copies `from` and all that is in it to the new directory `to`.
-///
-/// # Errors
-/// What the kernel answered; what was copied by then stays.
-pub(super) fn directory(from: Merged, to: &Path) -> io::Result<()> {
-    let mut ahead = vec![(from, to.to_owned(), 0)];
-    // A directory gets its times when all that is in it is there.
-    let mut times = Vec::new();
-    while let Some((merged, to, depth)) = ahead.pop() {
-        let Some(top) = merged.first() else { continue };
-        if depth > DEEPEST {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        }
+/// A directory that is being copied.
+struct Copying {
+    from: Merged,
+    to: PathBuf,
+    stat: FileStat,
+    /// What is still to be copied of it.
+    names: std::collections::btree_set::IntoIter<OsString>,
+}
+
+impl Copying {
+    /// Makes the directory `to` like `from`; `None` where `from` is none.
+    fn begin(from: Merged, to: PathBuf) -> io::Result<Option<Self>> {
+        let Some(top) = from.first() else {
+            return Ok(None);
+        };
         let stat = fstat(top)?;
         fs::create_dir(&to)?;
         own(&to, &stat)?;
         attributes(&through(top).join("."), &to)?;
-        for name in names(&merged)? {
-            let target = to.join(&name);
-            match lookup(&merged, &name)? {
-                Entry::Absent | Entry::Blocked => {}
-                Entry::Directory(below) => ahead.push((below, target, depth + 1)),
-                Entry::Link(text) => link(&merged, &name, &text, &target)?,
-                Entry::Other(parent, name) => file(&parent, &name, &target)?,
-            }
-        }
-        times.push((to, stat));
+        Ok(Some(Self {
+            names: names(&from)?.into_iter(),
+            from,
+            to,
+            stat,
+        }))
     }
-    for (path, stat) in times.iter().rev() {
-        set_times(path, stat)?;
+}
+
+/// Copies `from` and all that is in it to the new directory `to`. Only the directories of one path are open at a time.
+///
+/// # Errors
+/// What the kernel answered, or more than [`DEEPEST`] directories below each other; what was copied by then stays.
+pub(super) fn directory(from: Merged, to: &Path) -> io::Result<()> {
+    let mut path: Vec<Copying> = Copying::begin(from, to.to_owned())?.into_iter().collect();
+    while let Some(here) = path.last_mut() {
+        let Some(name) = here.names.next() else {
+            // When all that is in it is there: making that has changed the times.
+            set_times(&here.to, &here.stat)?;
+            path.pop();
+            continue;
+        };
+        let target = here.to.join(&name);
+        match lookup(&here.from, &name)? {
+            Entry::Absent | Entry::Blocked => {}
+            Entry::Link(text) => link(&here.from, &name, &text, &target)?,
+            Entry::Other(parent, name) => file(&parent, &name, &target)?,
+            Entry::Directory(_) if path.len() >= DEEPEST => {
+                return Err(io::ErrorKind::InvalidFilename.into());
+            }
+            Entry::Directory(below) => path.extend(Copying::begin(below, target)?),
+        }
     }
     Ok(())
 }
@@ -190,5 +211,26 @@ mod tests {
         assert_eq!(kept.as_deref(), Some(&b"kept"[..]));
         assert_eq!(xattr::list(&to.join("sub")).unwrap(), [""; 0]);
         assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o1770);
+    }
+
+    #[test]
+    fn siblings_are_not_open_together_and_a_tree_that_is_too_deep_is_refused() {
+        let scratch = Scratch::new();
+        let deepest = "d/".repeat(DEEPEST - 2);
+        fs::create_dir_all(scratch.path().join("0/data").join(&deepest)).unwrap();
+        for number in 0..2000 {
+            fs::create_dir(scratch.path().join(format!("0/data/{number}"))).unwrap();
+        }
+        let layers = [scratch.path().join("0")];
+        let find = || match Layers::new(&layers).place(Path::new("/data")).unwrap() {
+            Place::Directory(found) => found,
+            other => panic!("{other:?}"),
+        };
+        let to = scratch.path().join("copy");
+        directory(find(), &to).unwrap();
+        assert!(to.join(&deepest).is_dir() && to.join("1999").is_dir());
+        let deeper = scratch.path().join("0/data").join(deepest).join("d/d");
+        fs::create_dir_all(deeper).unwrap();
+        assert!(directory(find(), &scratch.path().join("again")).is_err());
     }
 }

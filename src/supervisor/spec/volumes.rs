@@ -8,13 +8,13 @@
 //!
 //! - A mount of the request at the same place replaces the volume, whatever is there.
 //! - The kernel's file systems stay: a volume on `/proc`, `/sys` or `/dev` itself, or below `/proc` or `/sys`, is refused.
-//!   One at a mount that every container has (`/sys/fs/cgroup`, `/dev/shm`) is that mount, as images that hold systemd
+//!   One at a mount that every container has (`/sys/fs/cgroup`, `/dev/shm`, `/etc/hosts`) is that mount, as images that hold systemd
 //!   expect.
 //! - containerd copies in both cases (`internal/cri/opts/container.go`, `WithVolumes`); the writable layer makes one of
 //!   them unnecessary.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
@@ -29,8 +29,16 @@ use crate::api::cri;
 /// The field that errors name.
 const FIELD: &str = "image config.Volumes";
 
-/// Mounts of every container that a volume may name: the kernel's file system is there all the same.
-const KERNELS: [&str; 4] = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/sys/fs/cgroup"];
+/// Mounts of every container that a volume may name: they are there all the same.
+const EVERYWHERE: [&str; 7] = [
+    "/dev/pts",
+    "/dev/shm",
+    "/dev/mqueue",
+    "/sys/fs/cgroup",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+];
 
 /// A directory that stands in for one that the image declares as a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +71,13 @@ pub fn prepare_volumes(
         match layers.place(&container_path)? {
             Place::Directory(_) if !read_only => continue,
             Place::Directory(content) => {
-                fs::create_dir_all(directory)
+                private(directory)
                     .and_then(|()| copy_up::directory(content, &host_path))
                     .map_err(made)?;
             }
-            Place::Free => make(&host_path).map_err(made)?,
+            Place::Free => private(directory)
+                .and_then(|()| make(&host_path))
+                .map_err(made)?,
             Place::File => return Err(refused(&container_path, "is a file in the image")),
         }
         volumes.push(Volume {
@@ -94,7 +104,7 @@ fn places(
     let mut places = Vec::new();
     for place in declared.into_iter().flatten() {
         let place = absolute(FIELD, place)?;
-        if taken.contains(&place) || KERNELS.iter().any(|kernels| place == Path::new(kernels)) {
+        if taken.contains(&place) || EVERYWHERE.iter().any(|path| place == Path::new(path)) {
             continue;
         }
         if let Some(why) = why_not(&place) {
@@ -114,7 +124,7 @@ fn why_not(place: &Path) -> Option<&'static str> {
         Some("would hide the root filesystem")
     } else if place.starts_with("/proc") || place.starts_with("/sys") || place == Path::new("/dev")
     {
-        Some("is the kernel's")
+        Some("would hide a file system of the kernel")
     } else {
         None
     }
@@ -124,9 +134,17 @@ fn refused(place: &Path, why: &str) -> SpecError {
     SpecError::invalid(FIELD, format!("the volume {} {why}", place.display()))
 }
 
+/// The directory of the volumes, for us alone: what is in a volume may have the set-user-ID bit.
+fn private(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
 /// An empty directory as docker and containerd make one: 0755, root's, whatever the umask.
 fn make(path: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(path)?;
+    fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
@@ -184,6 +202,7 @@ mod tests {
         for (read_only, expected) in [(false, vec!["/new"]), (true, vec!["/data", "/new"])] {
             let at = scratch.path().join(format!("volumes-{read_only}"));
             let made = prepare_volumes(&image, &config(read_only), &layers, &at).unwrap();
+            assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o700);
             let paths: Vec<_> = made.iter().map(|made| &made.container_path).collect();
             assert_eq!(paths, expected.iter().map(Path::new).collect::<Vec<_>>());
             for Volume {

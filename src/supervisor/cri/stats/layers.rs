@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,9 @@ pub struct Layer {
 pub struct WritableLayers(Mutex<HashMap<ContainerId, (Instant, Option<Layer>)>>);
 
 impl WritableLayers {
-    /// The size of the layer in `upper`, counted now or a moment ago; `None` for one with too many files. Blocks.
-    pub fn of(&self, id: &ContainerId, upper: &Path) -> Option<Layer> {
+    /// What a container with the directory `container` has written, to its layer and to its volumes; counted now or a moment
+    /// ago. `None` for too many files. Blocks.
+    pub fn of(&self, id: &ContainerId, container: &Path) -> Option<Layer> {
         let known = |layers: &Self| {
             let counted = layers.0.lock().unwrap_or_else(PoisonError::into_inner);
             counted.get(id).copied()
@@ -41,7 +42,7 @@ impl WritableLayers {
         {
             return layer;
         }
-        let layer = count(upper);
+        let layer = count(&["upper", "volumes"].map(|part| container.join(part)));
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.insert(id.clone(), (Instant::now(), layer));
         layer
@@ -61,15 +62,15 @@ impl WritableLayers {
     }
 }
 
-/// The size of a tree on its file system; a file with several names counts once, and what goes meanwhile not at all.
-fn count(top: &Path) -> Option<Layer> {
+/// The size of trees on their file system; a file with several names counts once, and what goes meanwhile not at all.
+fn count(tops: &[PathBuf]) -> Option<Layer> {
     let mut layer = Layer {
         at: Timestamp::now(),
         bytes: 0,
         inodes: 0,
     };
     let mut linked = HashSet::new();
-    let mut directories = vec![top.to_owned()];
+    let mut directories = tops.to_vec();
     let mut files = 0_usize;
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory)
@@ -106,14 +107,14 @@ mod tests {
     fn a_layer_counts_a_file_with_two_names_once() {
         let scratch = Scratch::new();
         scratch.write("a/b/one", vec![b'x'; 100_000]);
-        let first = count(scratch.path()).unwrap();
+        let first = count(&[scratch.path().to_owned()]).unwrap();
         assert_eq!(first.inodes, 3);
         assert!(first.bytes >= 100_000);
         let file = scratch.path().join("a/b/one");
         fs::hard_link(&file, scratch.path().join("two")).unwrap();
-        let second = count(scratch.path()).unwrap();
+        let second = count(&[scratch.path().to_owned()]).unwrap();
         assert_eq!((second.bytes, second.inodes), (first.bytes, 3));
-        assert_eq!(count(Path::new("/no/such/layer")).unwrap().inodes, 0);
+        assert_eq!(count(&["/no/such/layer".into()]).unwrap().inodes, 0);
     }
 
     #[test]
@@ -121,7 +122,7 @@ mod tests {
         let scratch = Scratch::new();
         let (layers, id) = (WritableLayers::default(), ContainerId::new("c1").unwrap());
         assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 0);
-        scratch.write("one", "x");
+        scratch.write("upper/one", "x");
         assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 0);
         layers.forget_all_but(&HashSet::new());
         assert_eq!(layers.of(&id, scratch.path()).unwrap().inodes, 1);
