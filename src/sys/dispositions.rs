@@ -163,7 +163,7 @@ pub const TABLE: &[Row] = &[
         signals: FIRST_RESERVED..=LAST,
         shim: Ignore,
         supervisor: Ignore,
-        reason: "real-time signals mean what two programs agree on, and nobody agreed on one; those of the C library stay its",
+        reason: "real-time signals mean what two programs agree on, and no program has agreed on one with these; the two that the C library uses itself are left alone",
     },
 ];
 

@@ -102,9 +102,9 @@ pub fn lower_of(pid: Pid) -> io::Result<()> {
 /// What is about to use descriptors, and how much of the reserve has to stay free for what matters more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// The stdio of one more process: all of it, for connections, calls, exits and events.
+    /// The stdio of one more process. The whole reserve must stay free, for connections, calls, exits and events.
     Stdio,
-    /// One more connection: half of it, for calls, exits and events.
+    /// One more connection. Half of the reserve must stay free, for calls, exits and events.
     Connection,
 }
 
@@ -122,7 +122,8 @@ pub fn spare_reserve(demand: Demand) -> io::Result<()> {
         Demand::Stdio => all,
         Demand::Connection => all / 2,
     };
-    // The kernel gives out the lowest free number (open(2)): all below it are in use.
+    // The kernel gives out the lowest free number (open(2)), so all below it are in use. Some above it may be too, where a
+    // lower one was closed: this is an estimate, which costs one call, and the call that follows may still get EMFILE.
     let lowest = u64::try_from(EventFd::new()?.as_raw_fd()).unwrap_or(0);
     if lowest.saturating_add(reserve) < soft {
         Ok(())

@@ -6,7 +6,8 @@
 //!  "networks":[{"interface":"lo","list":{"name":..,"cniVersion":..,"plugins":[..]},"result":{..}|null}, ..]}
 //! ```
 //!
-//! `deleting_since` is there from the first DEL on. Written before the first plugin runs, so that a crash between ADD and its answer leaves what DEL needs.
+//! The file is written before the first plugin runs, so that a crash between ADD and its answer leaves what DEL needs.
+//! `deleting_since` is there from the first DEL on.
 
 use std::fs;
 use std::io;

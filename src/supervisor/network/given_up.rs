@@ -9,7 +9,7 @@
 //! | the first attempt | error | error |
 //! | a later one, the plugin is gone or refuses | error | given up |
 //! | a later one, anything else | error | error |
-//! | one more than [`PATIENCE`] after the first | given up | given up |
+//! | any, [`PATIENCE`] or more after the first attempt | given up | given up |
 //!
 //! What may be left are addresses, firewall rules and devices on the host, which only the plugin knows. The interfaces in
 //! the pod go with its namespace.

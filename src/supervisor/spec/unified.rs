@@ -19,9 +19,13 @@ pub(super) fn set(
 ) -> Result<(), SpecError> {
     match (version, unified.get(PIDS_MAX), unified.len()) {
         (_, None, 0) => Ok(()),
+        // The file's own word for no limit.
+        (CgroupVersion::V1, Some(most), 1) if most == "max" => Ok(()),
         (CgroupVersion::V1, Some(most), 1) => {
             let most = most.parse().ok().filter(|&most: &i64| most > 0);
-            let most = most.ok_or_else(|| SpecError::invalid(field, "pids.max is no number"))?;
+            let most = most.ok_or_else(|| {
+                SpecError::invalid(field, "pids.max must be max or a positive number")
+            })?;
             // Its one field is given, so that the builder cannot fail.
             resources.set_pids(LinuxPidsBuilder::default().limit(most).build().ok());
             Ok(())

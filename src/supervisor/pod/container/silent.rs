@@ -68,14 +68,16 @@ pub(super) async fn end(
 ) -> Result<(), Error> {
     log::warn!(container = container.id().as_str(); "the container does not end by way of its shim: it is ended by pidfd and cgroup");
     if matches!(container.status(), ContainerStatus::Unknown { .. }) {
-        // A shim that was silent when the supervisor started has no monitor yet. It cleans up when the shim goes on.
+        // A shim that was silent when the supervisor started may have no monitor yet.
         exits::monitor(supervisor, container);
     }
     let remains = look(supervisor, container).await?;
     let mut died_at = None;
     if let (Some((signal, grace)), Some(init)) = (polite, &remains.pidfd) {
-        // An error means that init has ended meanwhile, which the next line sees.
-        drop(init.signal(signal));
+        // That init has ended meanwhile is no error, and the next line sees it.
+        if let Err(error) = init.signal(signal) {
+            log::warn!(container = container.id().as_str(), signal = signal.get(), error:% = error; "the stop signal cannot be sent");
+        }
         died_at = death(init, grace).await?;
     }
     let remains = kill(container, remains).await?;
