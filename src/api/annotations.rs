@@ -1,10 +1,13 @@
 //! The label and annotations by which `outlive run` tells the supervisor, and later commands, what CRI has no field for.
 //!
-//! Under Kubernetes users write a pod's annotations. So a container's count, and a pod's only beside [`LABEL`], which the
-//! supervisor believes of a pod without containers alone: there is nothing in it to lose.
+//! Under Kubernetes users write a pod's labels and annotations. So a container's count, and a pod's only where the pod has
+//! no containers, and the namespace and uid that `outlive run` gives it: a uid of Kubernetes is never the pod's name.
 
 /// The label of all that `outlive run` makes.
 pub const LABEL: &str = "outlive.run";
+
+/// The pod namespace (Kubernetes' word) of what `outlive run` makes. The uid of its pods is their name.
+pub const NAMESPACE: &str = "outlive-run";
 
 /// The log directory that is the container's own, and goes with it. Absolute; the pod's `log_directory`.
 pub const LOG_DIRECTORY: &str = "outlive.run/log-directory";

@@ -19,7 +19,7 @@ use super::context::Supervisor;
 use super::error::Error;
 use super::pod::sandbox;
 use super::store::{self, Container, ContainerStatus, Pod, Recovery};
-use crate::api::annotations::{LABEL, LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
+use crate::api::annotations::{LOG_DIRECTORY, NAMESPACE, REMOVE_WHEN_ENDED, YES};
 use crate::supervisor::crash;
 use crate::sys::file;
 use crate::types::ContainerId;
@@ -63,7 +63,12 @@ fn is_over(supervisor: &Supervisor, pod: &Pod) -> bool {
     if containers.is_empty() {
         return pod.meta().is_some_and(|meta| {
             let mark = meta.config.annotations.get(REMOVE_WHEN_ENDED);
-            meta.config.labels.contains_key(LABEL) && mark.is_some_and(|mark| mark == YES)
+            let metadata = meta.config.metadata.as_ref();
+            // As `outlive run` makes it: a pod's uid is the API server's under Kubernetes, and none that a user can choose.
+            let of_run = metadata.is_some_and(|metadata| {
+                metadata.namespace == NAMESPACE && metadata.uid == metadata.name
+            });
+            of_run && mark.is_some_and(|mark| mark == YES)
         });
     }
     containers.iter().all(|container| {

@@ -8,16 +8,13 @@ use std::path::{Path, PathBuf};
 use tonic::Code;
 
 use super::security::security_context;
-use crate::api::annotations::{LABEL, LOG_DIRECTORY, REMOVE_WHEN_ENDED, YES};
+use crate::api::annotations::{LABEL, LOG_DIRECTORY, NAMESPACE, REMOVE_WHEN_ENDED, YES};
 use crate::api::cri;
 use crate::cli::args::{
     Access, Global, IpcMode, Label, Network, PidMode, Propagation, RunArgs, VolumeArg,
 };
 use crate::cli::error::Error;
 use crate::cli::quantity::{CPU_PERIOD, Device, Port, Protocol};
-
-/// The pod namespace (Kubernetes' word) of what `run` makes.
-const NAMESPACE: &str = "outlive-run";
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
