@@ -2,7 +2,7 @@
 //!
 //! An error of accept(2) leaves the connection waiting and the listener readable: EMFILE and ENFILE (no descriptor is free),
 //! ENOBUFS and ENOMEM. So each error is followed by a pause, and is told once: when accepting begins to fail, and when it
-//! works again. A connection that would take one of the last descriptors waits too: exits, events and kills need some.
+//! works again; and not more often than every ten seconds, where the two alternate. A connection that would take one of the last descriptors waits too: exits, events and kills need some.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,12 +11,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::limits::{self, Demand};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// A failure this long after the last one is a new one: it is told, and its pauses begin with the first.
+const NEW_AFTER: Duration = Duration::from_secs(10);
 
 /// A socket that connections come to.
 pub trait Listener {
@@ -61,8 +63,14 @@ pub enum Incoming<S> {
 #[derive(Debug)]
 pub struct Accepting<L: Listener> {
     listener: L,
-    /// The length of the last pause; `None` while accepting works.
-    last_pause: Option<Duration>,
+    /// The last error: when it came, and how long the pause after it was.
+    last_error: Option<(Instant, Duration)>,
+    /// When a failure was told.
+    told_at: Option<Instant>,
+    /// Whether accepting fails.
+    is_failing: bool,
+    /// Whether that was told, so that its end is to be.
+    is_told: bool,
     pause: Option<Pin<Box<Sleep>>>,
     /// Accepted, and not told yet.
     held: Option<L::Stream>,
@@ -74,7 +82,10 @@ impl<L: Listener> Accepting<L> {
     pub const fn new(listener: L) -> Self {
         Self {
             listener,
-            last_pause: None,
+            last_error: None,
+            told_at: None,
+            is_failing: false,
+            is_told: false,
             pause: None,
             held: None,
         }
@@ -93,11 +104,15 @@ impl<L: Listener> Accepting<L> {
             };
             let error = match accepted {
                 Ok(stream) => match limits::spare_reserve(Demand::Connection) {
-                    Ok(()) if self.last_pause.take().is_some() => {
+                    Ok(()) if self.is_told => {
+                        (self.is_failing, self.is_told) = (false, false);
                         self.held = Some(stream);
                         return Poll::Ready(Incoming::Recovered);
                     }
-                    Ok(()) => return Poll::Ready(Incoming::Connection(stream)),
+                    Ok(()) => {
+                        self.is_failing = false;
+                        return Poll::Ready(Incoming::Connection(stream));
+                    }
                     Err(error) => {
                         self.held = Some(stream);
                         error
@@ -105,12 +120,17 @@ impl<L: Listener> Accepting<L> {
                 },
                 Err(error) => error,
             };
-            let is_first = self.last_pause.is_none();
-            let doubled = |last: Duration| (last * 2).min(LAST_PAUSE);
-            let pause = self.last_pause.map_or(FIRST_PAUSE, doubled);
-            self.last_pause = Some(pause);
+            let now = Instant::now();
+            let is_new = |since: &Instant| now.duration_since(*since) >= NEW_AFTER;
+            let before = self
+                .last_error
+                .filter(|(at, _)| self.is_failing || !is_new(at));
+            let pause = before.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LAST_PAUSE));
+            self.last_error = Some((now, pause));
+            self.is_failing = true;
             self.pause = Some(Box::pin(sleep(pause)));
-            if is_first {
+            if !self.is_told && self.told_at.as_ref().is_none_or(is_new) {
+                (self.is_told, self.told_at) = (true, Some(now));
                 return Poll::Ready(Incoming::Failing(error));
             }
         }
@@ -126,8 +146,6 @@ impl<L: Listener> Accepting<L> {
 mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;
-
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -165,6 +183,27 @@ mod tests {
                 assert_eq!(told, ["1", &errno.to_string(), "recovered", "2", "3"]);
                 assert!(begun.elapsed() >= FIRST_PAUSE * (1 + 2 + 4));
             }
+        });
+    }
+
+    #[test]
+    fn failures_that_alternate_with_connections_are_told_once_and_the_pauses_grow() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pairs = (0..5).flat_map(|number| [Err(libc::EMFILE), Ok(number)]);
+            let mut accepting = Accepting::new(Scripted(RefCell::new(pairs.collect())));
+            let begun = Instant::now();
+            let (mut failing, mut recovered, mut connections) = (0, 0, 0);
+            while connections < 5 {
+                match accepting.next().await {
+                    Incoming::Connection(_) => connections += 1,
+                    Incoming::Failing(_) => failing += 1,
+                    Incoming::Recovered => recovered += 1,
+                }
+            }
+            assert_eq!((failing, recovered), (1, 1));
+            assert!(begun.elapsed() >= FIRST_PAUSE * (1 + 2 + 4 + 8 + 16));
         });
     }
 }
