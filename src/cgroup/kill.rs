@@ -10,7 +10,6 @@ use super::v1::V1;
 use super::v2::V2;
 use super::{Cgroup, CgroupError, Mode, Roots};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::proc;
 use crate::types::Signal;
 
 /// How long the kernel has to take killed processes out of the group before it is looked at again.
@@ -83,10 +82,7 @@ impl Cgroup {
     /// Sends SIGKILL to each process. A pid that became another's between the reading and the opening is not in the
     /// group when that is read again.
     fn signal_each(&self) -> Result<(), CgroupError> {
-        let open = |pid| {
-            let identity = proc::running(pid).ok()?;
-            Some((pid, Pidfd::open(identity).ok()??))
-        };
+        let open = |pid| Some((pid, Pidfd::of_any(pid).ok()??));
         let listed = || match self.pids() {
             Err(CgroupError::Gone) => Ok(Vec::new()),
             other => other,

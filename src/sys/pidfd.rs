@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::proc;
-use crate::types::{ExitStatus, ProcessIdentity, Signal};
+use crate::types::{ExitStatus, Pid, ProcessIdentity, Signal};
 
 /// `struct pidfd_info` as of Linux 6.15 (include/uapi/linux/pidfd.h): its first 64 bytes.
 #[repr(C)]
@@ -61,6 +61,19 @@ impl Pidfd {
     pub fn of_child(child: &Child) -> io::Result<Self> {
         let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self(open(pid)?))
+    }
+
+    /// Opens whatever process has `pid` now; `None` where there is none. Its caller confirms which one that is. A leader
+    /// that is a zombie while its other threads live is one too.
+    ///
+    /// # Errors
+    /// What pidfd_open(2) answered.
+    pub fn of_any(pid: Pid) -> io::Result<Option<Self>> {
+        match open(pid.as_raw()) {
+            Ok(fd) => Ok(Some(Self(fd))),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends `signal`; `false` where the process has ended.

@@ -2,6 +2,7 @@
 
 use outlive::api::cri::{self, ContainerState, NamespaceMode, PodSandboxState};
 
+use crate::support::places::cgroups;
 use crate::support::supervisor::{Options, Supervisor};
 use crate::support::supervisor_calls::{find, listed};
 
@@ -182,4 +183,30 @@ fn inspect_shows_a_pod() {
         find(&json, "id").is_some_and(|id| id == pod.as_str()),
         "{json}"
     );
+}
+
+/// An OCI runtime whose create hangs leaves such a process.
+#[test]
+fn a_process_that_is_left_in_the_cgroup_of_a_pod_does_not_keep_the_pod() {
+    let (supervisor, pod) = with(|_| ());
+    let pod = pod.unwrap();
+    let id = supervisor.run(&pod, "c", &["/bin/sleep", "1000"]);
+    let mut left = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .unwrap();
+    let mut groups = cgroups(&format!("{}/{pod}", supervisor.cgroup()));
+    groups.retain(|group| group.exists());
+    for group in &groups {
+        std::fs::write(group.join("cgroup.procs"), left.id().to_string()).unwrap();
+    }
+    crate::support::supervisor_calls::remove(&supervisor, &id).unwrap();
+    let (mut runtime, _) = supervisor.client();
+    let removed = supervisor.wait(runtime.remove_pod_sandbox(cri::RemovePodSandboxRequest {
+        pod_sandbox_id: pod,
+    }));
+    supervisor.expect(removed);
+    groups.retain(|group| group.exists());
+    assert!(groups.is_empty(), "{groups:?}");
+    assert!(!left.wait().unwrap().success(), "it was killed");
 }

@@ -9,10 +9,12 @@ use nix::errno::Errno;
 
 use super::failed;
 use crate::api::cri;
+use crate::cgroup::{Cgroup, Roots};
 use crate::config::supervisor::Config;
 use crate::supervisor::error::Error;
 use crate::supervisor::store::PodMeta;
 use crate::types::ContainerId;
+use crate::types::error::chain;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// How long a group is waited for whose last process is just ending.
@@ -38,13 +40,20 @@ fn own(parent: &str, id: &ContainerId) -> String {
     format!("{}/{id}", parent.trim_end_matches('/'))
 }
 
-/// Removes the pod's own cgroup from every hierarchy. Blocks. None there is fine.
+/// Removes the pod's own cgroup from every hierarchy, and kills what is still in it: an OCI runtime whose create hangs
+/// leaves a process there that belongs to no container. Blocks. None there is fine.
 ///
 /// # Errors
 /// What rmdir(2) answered; all hierarchies were tried.
 pub(super) fn remove(config: &Config, id: &ContainerId) -> Result<(), Error> {
+    let path = own(&config.cgroup_parent, id);
+    if let Ok(group) = Cgroup::at(&Roots::default(), &path)
+        && let Err(error) = group.kill(PATIENCE)
+    {
+        log::warn!(pod = id.as_str(), error:% = chain(&error); "what is left in the pod's cgroup cannot be killed");
+    }
     let mut below = PathBuf::new();
-    for component in Path::new(&own(&config.cgroup_parent, id)).components() {
+    for component in Path::new(&path).components() {
         match component {
             Component::Normal(name) => below.push(name),
             Component::RootDir | Component::CurDir => {}
