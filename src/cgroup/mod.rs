@@ -268,7 +268,8 @@ impl Cgroup {
         }
     }
 
-    /// The kernel's counts of processes that were killed for want of memory. `None` without the memory controller, and where
+    /// The kernel's counts of kills for want of memory: of processes, or of the whole group where it is killed as one
+    /// (`memory.oom.group`). `None` without the memory controller, and where
     /// the kernel does not count: version 1 does since Linux 4.13.
     ///
     /// # Errors
@@ -282,7 +283,10 @@ impl Cgroup {
         let Some(own) = count(&path)? else {
             return Ok(None);
         };
-        let mut counts = OomCounts::of(own);
+        let mut counts = OomCounts::of(match self {
+            Self::V1(_) => own,
+            Self::V2(v2) => v2.kills_as_one(own, &path)?.unwrap_or(own),
+        });
         if let Self::V1(v1) = self {
             let below = v1.dir("memory").map_or_else(Vec::new, subgroups);
             for group in below.iter().flat_map(|group| groups_below(group)) {

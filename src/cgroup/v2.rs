@@ -1,5 +1,7 @@
 //! Version 2: one directory for everything (`admin-guide/cgroup-v2.rst`).
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::cgroups_v2::metrics::{
@@ -23,6 +25,21 @@ impl V2 {
     pub(super) fn new(root: PathBuf, below: &Path) -> Self {
         let dir = root.join(below);
         Self { root, dir }
+    }
+
+    /// How often the group was killed as one, by `events`, its `memory.events`; `None` where it is not, or the kernel does
+    /// not count that (before Linux 5.17). The first of its `kills` comes before the count (`oom_kill_process`), so that one
+    /// counts for it until then.
+    ///
+    /// # Errors
+    /// What reading `events` answered.
+    pub(super) fn kills_as_one(&self, kills: u64, events: &Path) -> io::Result<Option<u64>> {
+        let as_one = fs::read_to_string(self.dir.join("memory.oom.group"));
+        if as_one.is_ok_and(|text| text.trim() == "1") {
+            let counted = read::value(&fs::read_to_string(events)?, "oom_group_kill");
+            return Ok(counted.map(|counted| counted.max(kills.min(1))));
+        }
+        Ok(None)
     }
 
     /// The directory.
