@@ -67,7 +67,8 @@ fn may_do_itself(error: &OciError, signal: Signal) -> bool {
 }
 
 /// # Errors
-/// The first that the kernel answered. That init has ended is none where others are signalled too: they may outlive it.
+/// The first that the kernel answered. That init has ended is no error where others are signalled too: they may
+/// outlive it.
 fn directly(
     shared: &Shared,
     target: &Target,

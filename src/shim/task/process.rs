@@ -104,8 +104,8 @@ impl Process {
         self.pending.as_ref().map(Pending::busy)
     }
 
-    /// What a new call finds it busy with: the pending call, or a Start in the queue that it must not overtake. A Delete in
-    /// the queue is none: it waits for a call that may hang, and a kill must not.
+    /// What a new call finds it busy with: the pending call, or a Start in the queue that it must not overtake. A queued
+    /// Delete does not count: it may wait for a call that hangs, and a kill must not.
     #[must_use]
     pub fn busy(&self) -> Option<Busy> {
         let is_start = |command: &Command| command.call() == Call::Start;

@@ -35,7 +35,7 @@ struct Copying {
 }
 
 impl Copying {
-    /// Makes the directory `to` like `from`; `None` where `from` is none.
+    /// Makes the directory `to` like `from`; `None` where `from` has no layer.
     fn begin(from: Merged, to: PathBuf) -> io::Result<Option<Self>> {
         let Some(top) = from.first() else {
             return Ok(None);
