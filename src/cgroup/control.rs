@@ -101,7 +101,7 @@ pub fn join(roots: &Roots, path: &str, pid: Pid) -> Result<(), CgroupError> {
 ///
 /// # Errors
 /// [`CgroupError::NotAlone`] where this process is in it: nothing is signalled then. The first error of kill(2), after the
-/// others were signalled; a process that has ended is none.
+/// others were signalled; a process that has ended is no error.
 pub fn signal_all(cgroup: &Cgroup, signal: Signal) -> Result<(), CgroupError> {
     let pids = cgroup.pids()?;
     if pids.iter().any(|pid| pid.get() == std::process::id()) {

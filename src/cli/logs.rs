@@ -69,7 +69,7 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<(), Error> {
     finish(&path, &mut reader, &mut printer)
 }
 
-/// Waits for a point in time; for ever where there is none.
+/// Waits until a point in time, or forever without one.
 async fn passed(until: Option<Timestamp>) {
     match until {
         None => std::future::pending().await,

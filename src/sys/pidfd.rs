@@ -63,7 +63,7 @@ impl Pidfd {
         Ok(Self(open(pid)?))
     }
 
-    /// Opens whatever process has `pid` now; `None` where there is none. Its caller confirms which one that is. A leader
+    /// Opens the process that has `pid` now; `None` if no process has it. Its caller confirms which one that is. A leader
     /// that is a zombie while its other threads live is one too.
     ///
     /// # Errors

@@ -214,7 +214,7 @@ fn check_distinct(root: &Path, state: &Path) -> Result<(), ClaimError> {
     Ok(())
 }
 
-/// Which directory this is, whatever its name; `None` where there is none.
+/// Device and inode of a directory; `None` if it does not exist.
 fn inode(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
